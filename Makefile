@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+# `make help` says what there is. Everything for Python goes into .venv, compiled
+# programs into sentinel/loader/objects, all else that is made into build/.
+
+PYTHON ?= python3
+CLANG ?= clang
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+LANES ?= 5.10 6.1 6.12 7
+
+OBJECTS := $(patsubst bpf/%.bpf.c,sentinel/loader/objects/%.bpf.o,$(wildcard bpf/*.bpf.c))
+EXTENSION_SOURCES := sentinel/loader/shim.c sentinel/loader/build_libbpf.py setup.py pyproject.toml
+BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
+	-I/usr/include/$(shell uname -m)-linux-gnu
+
+.DEFAULT_GOAL := all
+.PHONY: all help demo run test test-vm lint format bench clean abi setup
+
+all: setup $(OBJECTS)  ## build what a checkout needs to run
+
+help:  ## say what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+
+setup: build/.packages $(VENV)/.installed
+
+build/.packages: tools/packages.txt tools/install_packages.sh
+	@mkdir -p build
+	@sh tools/install_packages.sh tools/packages.txt
+	@touch $@
+
+$(VENV)/.installed: requirements/dev.lock $(EXTENSION_SOURCES) | build/.packages
+	@echo "installing the locked Python packages into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+sentinel/loader/objects/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) | build/.packages
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+abi: | build/.packages  ## write sentinel/abi.py from bpf/abi_kern_user.h
+	$(PYTHON) tools/generate_abi.py
+
+demo: all  ## play the story of the one BPDU, unguarded and guarded (root)
+	@$(BIN)/python -m tools.demo
+
+run: all  ## run the daemon in the foreground, CONFIG=file (root)
+	@$(BIN)/tapsentinel daemon $(if $(CONFIG),--config $(CONFIG))
+
+test: all lint  ## linters and all tests but those in stock kernels (root)
+	@$(BIN)/python -m tools.run_tests $(ARGS)
+
+test-vm: all  ## the kernel tests in stock kernels, LANES="5.10 6.1 6.12 7"
+	@$(BIN)/python tools/vm/run_lanes.py $(LANES)
+
+lint: setup  ## ruff, mypy, clang-format, the generated files
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@clang-format --dry-run --Werror bpf/*.c bpf/*.h sentinel/loader/shim.c
+	@$(BIN)/python tools/generate_abi.py --check
+	@echo "lint: clean"
+
+format: setup  ## put the sources into shape
+	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
+	@clang-format -i bpf/*.c bpf/*.h sentinel/loader/shim.c
+
+bench: all  ## cost of a frame against an empty program; writes docs/bench.md (root)
+	@$(BIN)/python -m bench.cost_per_frame
+
+clean:  ## remove what was made, .venv included
+	rm -rf build $(VENV) sentinel/loader/objects sentinel/loader/_libbpf.c sentinel/loader/*.so *.egg-info
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The contract between the kernel programs and user space. Both sides include
+ * this file; sentinel/abi.py is generated from it (tools/generate_abi.py) and a
+ * test fails when the two differ. Nothing here is typed a second time.
+ *
+ * Byte order is the host's unless a type says __be16. Units are in the names.
+ * Times are CLOCK_MONOTONIC unless a name says wall. A tick is the kernel's
+ * jiffy: clock_getres(CLOCK_MONOTONIC_COARSE) says how long it is.
+ */
+#ifndef TAP_ABI_KERN_USER_H
+#define TAP_ABI_KERN_USER_H
+
+/* Raised with every change of a layout or of a meaning below. */
+enum tap_abi {
+	TAP_ABI_VERSION = 1,
+};
+
+enum tap_limits {
+	TAP_MAX_PORTS = 2048, /* slots; a power of two, see port_find() */
+	TAP_MAX_TAGS = 4, /* VLAN tags a frame is followed through */
+	TAP_HEAD_BYTES = 128, /* bytes of the frame that an event carries */
+	TAP_REASON_BYTES = 96, /* a reason, UTF-8, NUL padded */
+	TAP_NAME_BYTES = 16, /* IFNAMSIZ */
+	TAP_RING_BYTES = 1 << 20,
+	TAP_MAX_ORDERS = 1024, /* orders kept for a daemon that is away */
+};
+
+/* Which way a frame goes. IN: from_guest at a port, from_wire at an uplink. */
+enum tap_direction {
+	TAP_IN,
+	TAP_OUT,
+	TAP_DIRECTIONS,
+};
+
+enum tap_role {
+	TAP_ROLE_FREE,
+	TAP_ROLE_PORT,
+	TAP_ROLE_UPLINK,
+};
+
+enum tap_check {
+	TAP_CHECK_BPDU,
+	TAP_CHECK_VLAN, /* more than one VLAN tag */
+	TAP_CHECK_SIZE, /* oversized for the path */
+	TAP_CHECK_ROGUE_DHCP, /* a guest that answers as a server */
+	TAP_CHECK_DHCP_FLOOD, /* more than threshold messages in a window */
+	TAP_CHECKS,
+};
+
+enum tap_action {
+	TAP_ACTION_COUNT,
+	TAP_ACTION_DROP,
+	TAP_ACTION_QUARANTINE,
+};
+
+enum tap_bpdu {
+	TAP_BPDU_STP,
+	TAP_BPDU_RSTP,
+	TAP_BPDU_MSTP,
+	TAP_BPDU_PVST,
+	TAP_BPDU_OTHER,
+	TAP_BPDU_KINDS,
+};
+
+/* Indices 1 to 8 are option 53's values (RFC 2132 section 9.6). */
+enum tap_dhcp {
+	TAP_DHCP_OTHER, /* BOOTP, later types, or no type to be found */
+	TAP_DHCP_DISCOVER,
+	TAP_DHCP_OFFER,
+	TAP_DHCP_REQUEST,
+	TAP_DHCP_DECLINE,
+	TAP_DHCP_ACK,
+	TAP_DHCP_NAK,
+	TAP_DHCP_RELEASE,
+	TAP_DHCP_INFORM,
+	TAP_DHCP_TYPES,
+};
+
+/* Why a frame was dropped: the check that offended, or the port's latch. */
+enum tap_drop {
+	TAP_DROP_BPDU,
+	TAP_DROP_VLAN,
+	TAP_DROP_SIZE,
+	TAP_DROP_ROGUE_DHCP,
+	TAP_DROP_DHCP_FLOOD,
+	TAP_DROP_QUARANTINE,
+	TAP_DROPS,
+};
+
+/* What holds a port shut: TAP_LATCH_CHECK + check, or an order. 0 is open. */
+enum tap_latch {
+	TAP_LATCH_OPEN = 0,
+	TAP_LATCH_CHECK = 1,
+	TAP_LATCH_ORDER = 64,
+};
+
+enum tap_verdict {
+	TAP_VERDICT_PASSED,
+	TAP_VERDICT_DROPPED,
+	TAP_VERDICT_LATCHED, /* dropped, and the port shut with it */
+	TAP_VERDICT_FUSED, /* dropped; the fuse kept the port open */
+};
+
+/*
+ * One slot: a port or an uplink. The first four members never move: a later
+ * version reads them out of an earlier one's map to carry quarantines over.
+ */
+struct tap_port {
+	__u32 ifindex; /* 0: the slot is free */
+	__u32 latch; /* enum tap_latch */
+	__u64 latched_at_ns;
+	__u32 role; /* enum tap_role */
+	__u32 mtu_bytes; /* of the path; 0: sizes are not judged */
+	__u32 trusted_checks; /* bit per enum tap_check */
+	__u32 reserved0;
+	__u64 reserved1[4]; /* a slot is a cache line */
+};
+
+struct tap_counters {
+	__u64 frames;
+	__u64 bytes; /* Ethernet header and tags, without the FCS */
+	__u64 oversized;
+	__u64 oversized_by_tags;
+	__u64 vlan_tagged;
+	__u64 vlan_nested;
+	__u64 bpdu[TAP_BPDU_KINDS];
+	__u64 bpdu_host; /* the host's own, at an uplink; not in bpdu[] */
+	__u64 dhcp[TAP_DHCP_TYPES];
+	__u64 dropped[TAP_DROPS];
+	__u64 events_told;
+	__u64 events_suppressed; /* over the port's rate */
+	__u64 events_lost; /* the ring was full */
+};
+
+struct tap_check_policy {
+	__u32 action; /* enum tap_action */
+	__u32 threshold; /* offences in a window that shut the port */
+	__u64 window_ticks;
+};
+
+struct tap_config {
+	struct tap_check_policy checks[TAP_CHECKS];
+	__u32 host_bpdu_action; /* COUNT or DROP, at an uplink */
+	__u32 events_per_window; /* told per port */
+	__u64 event_window_ticks;
+	__u32 max_quarantined; /* the fuse, in ports */
+	__u32 reserved;
+};
+
+struct tap_state {
+	__u32 quarantined; /* ports whose latch is not open */
+	enum tap_abi abi; /* of these maps; also puts the version into the object's BTF */
+	__u64 fuse_refusals; /* frames that would have shut a port */
+	__u64 build; /* of the programs that run: a hash of their objects */
+};
+
+struct tap_window {
+	__u64 start_ticks;
+	__u32 offences;
+	__u32 reserved;
+};
+
+struct tap_gate {
+	__u64 start_ticks;
+	__u32 told;
+	__u32 reserved;
+};
+
+/*
+ * Who cut a port and for how long. User space alone writes it; it stands beside
+ * the latch so that both outlive the daemon.
+ */
+struct tap_cut {
+	__u32 latch; /* that this describes; 0: nothing */
+	__u32 ifindex;
+	__u32 uid; /* of an order */
+	__u32 relapses;
+	__u64 since_wall_ns;
+	__u64 hold_ns; /* 0: until released */
+	char reason[TAP_REASON_BYTES];
+};
+
+enum tap_order_kind {
+	TAP_ORDER_QUARANTINE = 1,
+	TAP_ORDER_RELEASE = 2,
+};
+
+/* An order carried out while no daemon ran, to be journaled by the next. */
+struct tap_order {
+	__u32 kind; /* enum tap_order_kind */
+	__u32 ifindex;
+	__u32 uid;
+	__u32 changed; /* 0: the port was in that state already */
+	__u64 at_wall_ns;
+	__u64 hold_ns; /* 0: until released */
+	char name[TAP_NAME_BYTES];
+	char reason[TAP_REASON_BYTES];
+};
+
+/* One record of the ring. */
+struct tap_event {
+	__u64 time_ns;
+	__u32 ifindex; /* whose program saw the frame */
+	__u32 offender_ifindex; /* at an uplink: where the frame came in */
+	__u32 frame_bytes; /* as tap_counters.bytes counts it */
+	__u32 wire_bytes; /* of the largest segment, if it is a GSO frame */
+	__u8 check; /* enum tap_check */
+	__u8 kind; /* enum tap_bpdu, enum tap_dhcp, or tags */
+	__u8 direction; /* enum tap_direction */
+	__u8 role; /* enum tap_role */
+	__u8 verdict; /* enum tap_verdict */
+	__u8 tags;
+	__u16 head_bytes; /* of head[] that are the frame's */
+	__be16 outer_tpid; /* of a tag that is in metadata, else 0 */
+	__u16 outer_tci;
+	__u32 reserved;
+	__u8 head[TAP_HEAD_BYTES]; /* without a tag that is in metadata */
+};
+
+_Static_assert(sizeof(struct tap_port) == 64, "a slot is a cache line");
+_Static_assert(__builtin_offsetof(struct tap_port, latched_at_ns) == 8,
+	       "the first four members of a slot never move");
+_Static_assert((TAP_MAX_PORTS & (TAP_MAX_PORTS - 1)) == 0, "a power of two");
+_Static_assert(sizeof(struct tap_event) % 8 == 0, "ring records are padded");
+
+#endif

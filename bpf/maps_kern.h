@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The maps, and the only file that knows how they are declared. Programs reach
+ * them through the functions at the end. Every map is pinned by its name.
+ */
+#ifndef TAP_MAPS_KERN_H
+#define TAP_MAPS_KERN_H
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "abi_kern_user.h"
+
+/* Who is watched, and whose latch is set. Mapped into user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TAP_MAX_PORTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct tap_port);
+} tap_ports SEC(".maps");
+
+/* Only for a port whose home slot, ifindex modulo TAP_MAX_PORTS, was taken. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TAP_MAX_PORTS);
+	__type(key, __u32); /* ifindex */
+	__type(value, __u32); /* slot */
+} tap_strays SEC(".maps");
+
+/* At slot * TAP_DIRECTIONS + direction. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, TAP_MAX_PORTS *TAP_DIRECTIONS);
+	__type(key, __u32);
+	__type(value, struct tap_counters);
+} tap_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tap_config);
+} tap_config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct tap_state);
+} tap_state SEC(".maps");
+
+/* Offences in the running window, at slot * TAP_CHECKS + check. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TAP_MAX_PORTS *TAP_CHECKS);
+	__type(key, __u32);
+	__type(value, struct tap_window);
+} tap_windows SEC(".maps");
+
+/* Events told in the running window, by slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TAP_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct tap_gate);
+} tap_gates SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, TAP_RING_BYTES);
+} tap_ring SEC(".maps");
+
+/* One word a CPU: where a walk over options stands. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} tap_scratch SEC(".maps");
+
+/* Programs never touch the next two: they keep what outlives the daemon. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TAP_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct tap_cut);
+} tap_cuts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_QUEUE);
+	__uint(max_entries, TAP_MAX_ORDERS);
+	__type(value, struct tap_order);
+} tap_orders SEC(".maps");
+
+static __always_inline struct tap_port *port_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&tap_ports, &slot);
+}
+
+static __always_inline __u32 *stray_slot(__u32 ifindex)
+{
+	return bpf_map_lookup_elem(&tap_strays, &ifindex);
+}
+
+static __always_inline struct tap_counters *counters_at(__u32 slot, enum tap_direction direction)
+{
+	__u32 at = slot * TAP_DIRECTIONS + direction;
+
+	return bpf_map_lookup_elem(&tap_counts, &at);
+}
+
+static __always_inline const struct tap_config *config_get(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&tap_config, &first);
+}
+
+static __always_inline struct tap_state *state_get(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&tap_state, &first);
+}
+
+static __always_inline volatile __u16 *scratch_offset(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&tap_scratch, &first);
+}
+
+static __always_inline struct tap_window *window_at(__u32 slot, enum tap_check check)
+{
+	__u32 at = slot * TAP_CHECKS + check;
+
+	return bpf_map_lookup_elem(&tap_windows, &at);
+}
+
+static __always_inline struct tap_gate *gate_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&tap_gates, &slot);
+}
+
+static __always_inline struct tap_event *event_reserve(void)
+{
+	return bpf_ringbuf_reserve(&tap_ring, sizeof(struct tap_event), 0);
+}
+
+static __always_inline void event_submit(struct tap_event *event)
+{
+	bpf_ringbuf_submit(event, 0);
+}
+
+#endif

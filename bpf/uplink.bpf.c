@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The hooks of the uplink, through which the host reaches the switch: the
+ * backstop. A bridged frame still says which device it came in by, so a guest's
+ * BPDU dies here even where its tap is not attached.
+ */
+#include "frame_kern.h"
+
+/* Where a frame that leaves by the wire came from. */
+enum origin {
+	ORIGIN_HOST, /* the host made it: its own bridge's STP, for one */
+	ORIGIN_WIRE, /* another uplink, forwarded */
+	ORIGIN_PORT, /* a port with a slot */
+	ORIGIN_UNKNOWN, /* a tap not attached yet, or a device in between */
+};
+
+static __always_inline enum origin frame_origin(const struct __sk_buff *skb, struct port_ref *ref)
+{
+	if (!skb->ingress_ifindex)
+		return ORIGIN_HOST;
+	if (!port_find(skb->ingress_ifindex, ref)) {
+		ref->port = 0;
+		return ORIGIN_UNKNOWN;
+	}
+	return ref->port->role == TAP_ROLE_UPLINK ? ORIGIN_WIRE : ORIGIN_PORT;
+}
+
+static __always_inline enum tap_verdict judge_bpdu(const struct tap_config *config,
+						   enum origin origin, const struct port_ref *from)
+{
+	if (origin == ORIGIN_WIRE)
+		return TAP_VERDICT_PASSED;
+	if (origin == ORIGIN_HOST)
+		return config->host_bpdu_action == TAP_ACTION_COUNT ? TAP_VERDICT_PASSED
+								    : TAP_VERDICT_DROPPED;
+	if (origin == ORIGIN_PORT && port_trusted(from->port, TAP_CHECK_BPDU))
+		return TAP_VERDICT_PASSED;
+	return judge(config, from, TAP_CHECK_BPDU);
+}
+
+static __always_inline int stop_bpdu(struct __sk_buff *skb, enum origin origin,
+				     const struct port_ref *uplink, const struct port_ref *from,
+				     const struct frame *frame, struct tap_counters *counters)
+{
+	const struct tap_config *config = config_get();
+	struct offence offence = {
+		.check = TAP_CHECK_BPDU,
+		.kind = frame->bpdu,
+		.direction = TAP_OUT,
+		.offender_ifindex = skb->ingress_ifindex,
+		.frame_bytes = frame->bytes,
+		.wire_bytes = frame->wire_bytes,
+		.tags = frame->tags,
+		.role = TAP_ROLE_UPLINK,
+		.slot = origin == ORIGIN_PORT ? from->slot : uplink->slot,
+	};
+
+	if (!config)
+		return VERDICT_NEXT;
+	offence.verdict = judge_bpdu(config, origin, from);
+	/* What the host or another wire may send is counted, and no guest's offence. */
+	if (offence.verdict == TAP_VERDICT_PASSED &&
+	    (origin == ORIGIN_HOST || origin == ORIGIN_WIRE))
+		return VERDICT_NEXT;
+	tell(skb, config, &offence, counters);
+	if (offence.verdict == TAP_VERDICT_PASSED)
+		return VERDICT_NEXT;
+	counters->dropped[TAP_DROP_BPDU]++;
+	return VERDICT_DROP;
+}
+
+SEC("tc")
+int uplink_to_wire(struct __sk_buff *skb)
+{
+	struct port_ref uplink, from = {};
+	struct tap_counters *counters;
+	struct frame frame = {};
+	enum origin origin;
+
+	if (!port_find(skb->ifindex, &uplink))
+		return VERDICT_NEXT;
+	counters = counters_at(uplink.slot, TAP_OUT);
+	if (!counters)
+		return VERDICT_NEXT;
+	origin = frame_origin(skb, &from);
+	frame_begin(skb, &frame, counters);
+	if (!frame_is_ordinary(skb, &frame, uplink.port->mtu_bytes))
+		frame_examine(skb, &frame, counters, uplink.port->mtu_bytes, origin == ORIGIN_HOST);
+	if (origin == ORIGIN_PORT && from.port->latch != TAP_LATCH_OPEN) {
+		counters->dropped[TAP_DROP_QUARANTINE]++;
+		return VERDICT_DROP;
+	}
+	if (!frame.is_bpdu)
+		return VERDICT_NEXT;
+	return stop_bpdu(skb, origin, &uplink, &from, &frame, counters);
+}
+
+SEC("tc")
+int uplink_from_wire(struct __sk_buff *skb)
+{
+	return count_only(skb, TAP_IN);
+}
+
+char LICENSE[] SEC("license") = "GPL";

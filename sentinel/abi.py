@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract with the kernel programs.
+
+Generated from bpf/abi_kern_user.h by tools/generate_abi.py: change that, not this.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import Final
+
+# enum tap_abi
+TAP_ABI_VERSION: Final = 1
+
+# enum tap_limits
+TAP_MAX_PORTS: Final = 2048
+TAP_MAX_TAGS: Final = 4
+TAP_HEAD_BYTES: Final = 128
+TAP_REASON_BYTES: Final = 96
+TAP_NAME_BYTES: Final = 16
+TAP_RING_BYTES: Final = 1048576
+TAP_MAX_ORDERS: Final = 1024
+
+# enum tap_direction
+TAP_IN: Final = 0
+TAP_OUT: Final = 1
+TAP_DIRECTIONS: Final = 2
+
+# enum tap_role
+TAP_ROLE_FREE: Final = 0
+TAP_ROLE_PORT: Final = 1
+TAP_ROLE_UPLINK: Final = 2
+
+# enum tap_check
+TAP_CHECK_BPDU: Final = 0
+TAP_CHECK_VLAN: Final = 1
+TAP_CHECK_SIZE: Final = 2
+TAP_CHECK_ROGUE_DHCP: Final = 3
+TAP_CHECK_DHCP_FLOOD: Final = 4
+TAP_CHECKS: Final = 5
+
+# enum tap_action
+TAP_ACTION_COUNT: Final = 0
+TAP_ACTION_DROP: Final = 1
+TAP_ACTION_QUARANTINE: Final = 2
+
+# enum tap_bpdu
+TAP_BPDU_STP: Final = 0
+TAP_BPDU_RSTP: Final = 1
+TAP_BPDU_MSTP: Final = 2
+TAP_BPDU_PVST: Final = 3
+TAP_BPDU_OTHER: Final = 4
+TAP_BPDU_KINDS: Final = 5
+
+# enum tap_dhcp
+TAP_DHCP_OTHER: Final = 0
+TAP_DHCP_DISCOVER: Final = 1
+TAP_DHCP_OFFER: Final = 2
+TAP_DHCP_REQUEST: Final = 3
+TAP_DHCP_DECLINE: Final = 4
+TAP_DHCP_ACK: Final = 5
+TAP_DHCP_NAK: Final = 6
+TAP_DHCP_RELEASE: Final = 7
+TAP_DHCP_INFORM: Final = 8
+TAP_DHCP_TYPES: Final = 9
+
+# enum tap_drop
+TAP_DROP_BPDU: Final = 0
+TAP_DROP_VLAN: Final = 1
+TAP_DROP_SIZE: Final = 2
+TAP_DROP_ROGUE_DHCP: Final = 3
+TAP_DROP_DHCP_FLOOD: Final = 4
+TAP_DROP_QUARANTINE: Final = 5
+TAP_DROPS: Final = 6
+
+# enum tap_latch
+TAP_LATCH_OPEN: Final = 0
+TAP_LATCH_CHECK: Final = 1
+TAP_LATCH_ORDER: Final = 64
+
+# enum tap_verdict
+TAP_VERDICT_PASSED: Final = 0
+TAP_VERDICT_DROPPED: Final = 1
+TAP_VERDICT_LATCHED: Final = 2
+TAP_VERDICT_FUSED: Final = 3
+
+# enum tap_order_kind
+TAP_ORDER_QUARANTINE: Final = 1
+TAP_ORDER_RELEASE: Final = 2
+
+# struct tap_port, 64 bytes
+TAP_PORT: Final = Struct("=IIQIIII4Q")
+TAP_PORT_FIELDS: Final = (
+    "ifindex",
+    "latch",
+    "latched_at_ns",
+    "role",
+    "mtu_bytes",
+    "trusted_checks",
+    "reserved0",
+    "reserved1",
+)
+TAP_PORT__IFINDEX: Final = 0
+TAP_PORT__LATCH: Final = 4
+TAP_PORT__LATCHED_AT_NS: Final = 8
+TAP_PORT__ROLE: Final = 16
+TAP_PORT__MTU_BYTES: Final = 20
+TAP_PORT__TRUSTED_CHECKS: Final = 24
+TAP_PORT__RESERVED0: Final = 28
+TAP_PORT__RESERVED1: Final = 32
+
+# struct tap_counters, 240 bytes
+TAP_COUNTERS: Final = Struct("=QQQQQQ5QQ9Q6QQQQ")
+TAP_COUNTERS_FIELDS: Final = (
+    "frames",
+    "bytes",
+    "oversized",
+    "oversized_by_tags",
+    "vlan_tagged",
+    "vlan_nested",
+    "bpdu",
+    "bpdu_host",
+    "dhcp",
+    "dropped",
+    "events_told",
+    "events_suppressed",
+    "events_lost",
+)
+TAP_COUNTERS__FRAMES: Final = 0
+TAP_COUNTERS__BYTES: Final = 8
+TAP_COUNTERS__OVERSIZED: Final = 16
+TAP_COUNTERS__OVERSIZED_BY_TAGS: Final = 24
+TAP_COUNTERS__VLAN_TAGGED: Final = 32
+TAP_COUNTERS__VLAN_NESTED: Final = 40
+TAP_COUNTERS__BPDU: Final = 48
+TAP_COUNTERS__BPDU_HOST: Final = 88
+TAP_COUNTERS__DHCP: Final = 96
+TAP_COUNTERS__DROPPED: Final = 168
+TAP_COUNTERS__EVENTS_TOLD: Final = 216
+TAP_COUNTERS__EVENTS_SUPPRESSED: Final = 224
+TAP_COUNTERS__EVENTS_LOST: Final = 232
+
+# struct tap_check_policy, 16 bytes
+TAP_CHECK_POLICY: Final = Struct("=IIQ")
+TAP_CHECK_POLICY_FIELDS: Final = (
+    "action",
+    "threshold",
+    "window_ticks",
+)
+TAP_CHECK_POLICY__ACTION: Final = 0
+TAP_CHECK_POLICY__THRESHOLD: Final = 4
+TAP_CHECK_POLICY__WINDOW_TICKS: Final = 8
+
+# struct tap_config, 104 bytes
+TAP_CONFIG: Final = Struct("=80sIIQII")
+TAP_CONFIG_FIELDS: Final = (
+    "checks",
+    "host_bpdu_action",
+    "events_per_window",
+    "event_window_ticks",
+    "max_quarantined",
+    "reserved",
+)
+TAP_CONFIG__CHECKS: Final = 0
+TAP_CONFIG__HOST_BPDU_ACTION: Final = 80
+TAP_CONFIG__EVENTS_PER_WINDOW: Final = 84
+TAP_CONFIG__EVENT_WINDOW_TICKS: Final = 88
+TAP_CONFIG__MAX_QUARANTINED: Final = 96
+TAP_CONFIG__RESERVED: Final = 100
+
+# struct tap_state, 24 bytes
+TAP_STATE: Final = Struct("=IIQQ")
+TAP_STATE_FIELDS: Final = (
+    "quarantined",
+    "abi",
+    "fuse_refusals",
+    "build",
+)
+TAP_STATE__QUARANTINED: Final = 0
+TAP_STATE__ABI: Final = 4
+TAP_STATE__FUSE_REFUSALS: Final = 8
+TAP_STATE__BUILD: Final = 16
+
+# struct tap_window, 16 bytes
+TAP_WINDOW: Final = Struct("=QII")
+TAP_WINDOW_FIELDS: Final = (
+    "start_ticks",
+    "offences",
+    "reserved",
+)
+TAP_WINDOW__START_TICKS: Final = 0
+TAP_WINDOW__OFFENCES: Final = 8
+TAP_WINDOW__RESERVED: Final = 12
+
+# struct tap_gate, 16 bytes
+TAP_GATE: Final = Struct("=QII")
+TAP_GATE_FIELDS: Final = (
+    "start_ticks",
+    "told",
+    "reserved",
+)
+TAP_GATE__START_TICKS: Final = 0
+TAP_GATE__TOLD: Final = 8
+TAP_GATE__RESERVED: Final = 12
+
+# struct tap_cut, 128 bytes
+TAP_CUT: Final = Struct("=IIIIQQ96s")
+TAP_CUT_FIELDS: Final = (
+    "latch",
+    "ifindex",
+    "uid",
+    "relapses",
+    "since_wall_ns",
+    "hold_ns",
+    "reason",
+)
+TAP_CUT__LATCH: Final = 0
+TAP_CUT__IFINDEX: Final = 4
+TAP_CUT__UID: Final = 8
+TAP_CUT__RELAPSES: Final = 12
+TAP_CUT__SINCE_WALL_NS: Final = 16
+TAP_CUT__HOLD_NS: Final = 24
+TAP_CUT__REASON: Final = 32
+
+# struct tap_order, 144 bytes
+TAP_ORDER: Final = Struct("=IIIIQQ16s96s")
+TAP_ORDER_FIELDS: Final = (
+    "kind",
+    "ifindex",
+    "uid",
+    "changed",
+    "at_wall_ns",
+    "hold_ns",
+    "name",
+    "reason",
+)
+TAP_ORDER__KIND: Final = 0
+TAP_ORDER__IFINDEX: Final = 4
+TAP_ORDER__UID: Final = 8
+TAP_ORDER__CHANGED: Final = 12
+TAP_ORDER__AT_WALL_NS: Final = 16
+TAP_ORDER__HOLD_NS: Final = 24
+TAP_ORDER__NAME: Final = 32
+TAP_ORDER__REASON: Final = 48
+
+# struct tap_event, 168 bytes
+TAP_EVENT: Final = Struct("=QIIIIBBBBBBHHHI128s")
+TAP_EVENT_FIELDS: Final = (
+    "time_ns",
+    "ifindex",
+    "offender_ifindex",
+    "frame_bytes",
+    "wire_bytes",
+    "check",
+    "kind",
+    "direction",
+    "role",
+    "verdict",
+    "tags",
+    "head_bytes",
+    "outer_tpid",
+    "outer_tci",
+    "reserved",
+    "head",
+)
+TAP_EVENT__TIME_NS: Final = 0
+TAP_EVENT__IFINDEX: Final = 8
+TAP_EVENT__OFFENDER_IFINDEX: Final = 12
+TAP_EVENT__FRAME_BYTES: Final = 16
+TAP_EVENT__WIRE_BYTES: Final = 20
+TAP_EVENT__CHECK: Final = 24
+TAP_EVENT__KIND: Final = 25
+TAP_EVENT__DIRECTION: Final = 26
+TAP_EVENT__ROLE: Final = 27
+TAP_EVENT__VERDICT: Final = 28
+TAP_EVENT__TAGS: Final = 29
+TAP_EVENT__HEAD_BYTES: Final = 30
+TAP_EVENT__OUTER_TPID: Final = 32
+TAP_EVENT__OUTER_TCI: Final = 34
+TAP_EVENT__RESERVED: Final = 36
+TAP_EVENT__HEAD: Final = 40

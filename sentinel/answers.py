@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the daemon answers at its control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sentinel import __version__, abi, event
+from sentinel.decode import NO_COUNTERS
+from sentinel.effect import Effect, Log
+from sentinel.errors import PortGoneError, RefusedError
+from sentinel.inventory import Device
+from sentinel.protocol import Peer
+from sentinel.view import checks_document, guard_document, port_document
+
+if TYPE_CHECKING:
+    from sentinel.daemon import Daemon
+
+INCIDENTS_SHOWN = 10
+
+
+class Answers:
+    """Implements `sentinel.control.Handler` for a daemon."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+
+    async def status(self) -> object:
+        """How the guard is doing."""
+        daemon = self._daemon
+        devices = list(daemon.inventory.devices().values())
+        state = daemon.guard.maps.state()
+        limit = daemon.config.fuse.limit(daemon.engine.watched_ports())
+        totals = [side for both in daemon.counters(daemon.attachments.attached).values()
+                  for side in both]  # fmt: skip
+        journal = await daemon.scribe.ask(lambda journal: journal.status())
+        quarantined = daemon.engine.cuts.count()
+        return {
+            "version": __version__,
+            "abi": abi.TAP_ABI_VERSION,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since_wall_ns": daemon.started_wall_ns,
+            "config": daemon.config_file,
+            "loader": "libbpf",
+            "attach": daemon.guard.hook,
+            "guard": guard_document(devices, daemon.attachments.attached, quarantined),
+            "checks": checks_document(daemon.config),
+            "host_bpdu": daemon.config.checks.bpdu.host,
+            "fuse": {
+                "limit": limit,
+                "quarantined": state.quarantined,
+                "refusals": state.fuse_refusals,
+                "blown": state.fuse_refusals > 0 and state.quarantined >= limit,
+            },
+            "events": {
+                "told": sum(one.events_told for one in totals),
+                "suppressed": sum(one.events_suppressed for one in totals),
+                "lost": sum(one.events_lost for one in totals),
+            },
+            "journal": {**journal.to_dict(), "lost": journal.lost + daemon.scribe.lost},
+            "netlink": {"resyncs": daemon.links.resyncs},
+            "away": daemon.engine.cuts.all_away(),
+            "problems": self._problems(journal.problem),
+        }
+
+    def _problems(self, journal_problem: str | None) -> list[str]:
+        daemon = self._daemon
+        problems = [
+            f"{device.name} is not guarded: {daemon.attachments.problems[ifindex]}"
+            for ifindex, device in daemon.inventory.devices().items()
+            if ifindex in daemon.attachments.problems
+        ]
+        if journal_problem:
+            problems.append(f"journal: {journal_problem}")
+        if daemon.scribe.lost:
+            problems.append(f"journal: {daemon.scribe.lost} entries found no room to wait")
+        return problems + daemon.resolver.problems()
+
+    async def ports(self) -> object:
+        """Every port and uplink, by name."""
+        daemon = self._daemon
+        counters = daemon.counters(daemon.attachments.attached)
+        devices = sorted(daemon.inventory.devices().values(), key=lambda device: device.name)
+        return [self._port(device, counters) for device in devices]
+
+    def _port(self, device: Device, counters: Mapping[int, Any]) -> dict[str, Any]:
+        daemon = self._daemon
+        return port_document(
+            device,
+            device.ifindex in daemon.attachments.attached,
+            daemon.engine.cuts.active(device.ifindex),
+            counters.get(device.ifindex, (NO_COUNTERS, NO_COUNTERS)),
+            daemon.attachments.problems.get(device.ifindex),
+        )
+
+    async def show(self, name: str) -> object:
+        """One port, with its latest incidents."""
+        daemon = self._daemon
+        device = self._known(name)
+        incidents = await daemon.scribe.ask(
+            lambda journal: journal.incidents(port=name, limit=INCIDENTS_SHOWN)
+        )
+        return {
+            "port": self._port(device, daemon.counters([device.ifindex])),
+            "incidents": incidents,
+            "path": {
+                "bridge": device.bridge,
+                "mtu_bytes": device.mtu_bytes,
+                "path_mtu_bytes": device.path_mtu_bytes,
+            },
+        }
+
+    async def incidents(
+        self, since_wall_ns: int | None, port: str | None, limit: int, open_only: bool
+    ) -> object:
+        """The newest first."""
+        return await self._daemon.scribe.ask(
+            lambda journal: journal.incidents(since_wall_ns or 0, port, limit, open_only)
+        )
+
+    async def quarantine(self, port: str, hold_ns: int | None, reason: str, peer: Peer) -> object:
+        """Cut a port; from the return on no frame of it passes."""
+        daemon = self._daemon
+        device = self._orderable(port)
+        changed = daemon.engine.cuts.active(device.ifindex) is None
+        effects = list(daemon.engine.quarantine(device, hold_ns, reason, peer.uid, time.time_ns()))
+        journaled = await self._carry_out(effects)
+        quarantine = daemon.engine.cuts.active(device.ifindex)
+        return {
+            "port": port,
+            "ifindex": device.ifindex,
+            "changed": changed,
+            "state": "quarantined",
+            "until_wall_ns": quarantine.until_wall_ns if quarantine else None,
+            "journaled": journaled,
+            "daemon": True,
+        }
+
+    async def release(self, port: str, reason: str, peer: Peer) -> object:
+        """End a quarantine; of a port that is away, too."""
+        daemon = self._daemon
+        now_ns = time.time_ns()
+        device = daemon.inventory.by_name(port)
+        if device is None and daemon.engine.cuts.away(port) is not None:
+            changed = True
+            effects = list(daemon.engine.cuts.release_away(port, peer.uid, reason, now_ns))
+        else:
+            device = self._orderable(port)
+            changed = daemon.engine.cuts.active(device.ifindex) is not None
+            effects = list(daemon.engine.release(device, reason, peer.uid, now_ns))
+        journaled = await self._carry_out(effects)
+        return {
+            "port": port,
+            "ifindex": device.ifindex if device else None,
+            "changed": changed,
+            "state": "watched" if device else "away",
+            "until_wall_ns": None,
+            "journaled": journaled,
+            "daemon": True,
+        }
+
+    async def _carry_out(self, effects: list[Effect]) -> bool:
+        daemon = self._daemon
+        daemon.apply_to_kernel(effects)
+        await asyncio.to_thread(daemon.guard.wait_for_programs)
+        return await daemon.scribe.persist(effects)
+
+    async def last_seq(self) -> int:
+        """The number of the newest event."""
+        return await self._daemon.scribe.ask(lambda journal: journal.last_seq())
+
+    async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
+        """Events by number."""
+        entries = await self._daemon.scribe.ask(lambda journal: journal.events_after(cursor, limit))
+        return [entry.to_dict() for entry in entries]
+
+    def peer_refused(self, peer: Peer, times: int) -> None:
+        """Journal who asked without a right."""
+        self._daemon.apply(
+            [
+                Log(
+                    event.order_refused(
+                        time.time_ns(),
+                        order="connect",
+                        uid=peer.uid,
+                        gid=peer.gid,
+                        pid=peer.pid,
+                        problem=f"uid {peer.uid} (pid {peer.pid}) is neither root nor of the "
+                        "control group",
+                        times=times,
+                    )
+                )
+            ]
+        )
+
+    def _known(self, name: str) -> Device:
+        device = self._daemon.inventory.by_name(name)
+        if device is None:
+            raise PortGoneError(f"no port or uplink {name}: `tapsentinel ports` lists them")
+        return device
+
+    def _orderable(self, name: str) -> Device:
+        device = self._known(name)
+        if device.role != "port":
+            raise RefusedError(f"{name} is an uplink: cutting it would cut every guest")
+        if device.ifindex not in self._daemon.attachments.attached:
+            why = self._daemon.attachments.problems.get(device.ifindex, "not attached yet")
+            raise RefusedError(f"{name} is not guarded, so it cannot be cut: {why}")
+        return device

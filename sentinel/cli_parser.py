@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from sentinel import __version__
+from sentinel.durations import parse_duration
+
+EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 usage, 3 no daemon"
+
+_MAX_INCIDENTS = 1000  # protocol.MAX_INCIDENTS, without importing what validates requests
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command and its members; ends the process with code 2 for a wrong usage."""
+    return _grammar().parse_args(argv)
+
+
+def _grammar() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="tapsentinel",
+        description="Sees and stops, in the kernel, what a guest must not send.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"tapsentinel {__version__}")
+    _takes_config(parser, None)
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, prog="tapsentinel"
+    )
+
+    _command(commands, "daemon", "run the daemon in the foreground", json=False)
+    _command(commands, "status", "how the guard is doing, what is wrong first")
+    _command(commands, "ports", "every port and uplink with its counters")
+
+    show = _command(commands, "show", "everything about one port")
+    show.add_argument("port", metavar="PORT")
+    _takes_verbose(show)
+
+    incidents = _command(commands, "incidents", "what happened, the newest first")
+    incidents.add_argument("--since", type=_duration, metavar="1h", help="not older than this")
+    incidents.add_argument("--port", metavar="PORT", help="of one port")
+    incidents.add_argument("--limit", type=_limit, default=50, metavar="N", help="at most N (50)")
+    incidents.add_argument("--open", action="store_true", help="only those still open")
+    _takes_verbose(incidents)
+
+    watch = _command(commands, "watch", "events as they happen")
+    watch.add_argument(
+        "--after", type=_natural, metavar="SEQ", help="go on after the event of this number"
+    )
+
+    quarantine = _command(commands, "quarantine", "cut a port off, in the kernel")
+    quarantine.add_argument("port", metavar="PORT")
+    quarantine.add_argument(
+        "--for", dest="hold_ns", type=_duration, metavar="1h", help="release it after this"
+    )
+    _takes_reason(quarantine)
+
+    release = _command(commands, "release", "end a port's quarantine")
+    release.add_argument("port", metavar="PORT")
+    _takes_reason(release)
+
+    config = commands.add_parser("config", help="the configuration", epilog=EXIT_CODES)
+    jobs = config.add_subparsers(
+        dest="job", metavar="check", required=True, prog="tapsentinel config"
+    )
+    check = _command(jobs, "check", "is it right, and what does it amount to?")
+    check.add_argument("file", metavar="FILE", nargs="?", help="instead of the usual one")
+
+    _command(commands, "doctor", "what on this host would keep the guard from working")
+    return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """With a help formatter that does not have to import shutil to know the width."""
+
+    def __init__(self, **given: object) -> None:
+        given.setdefault("formatter_class", lambda prog: argparse.HelpFormatter(prog, width=96))
+        super().__init__(**given)  # type: ignore[arg-type]
+
+
+def _command(
+    commands: argparse._SubParsersAction[_Parser],
+    name: str,
+    help_text: str,
+    json: bool = True,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=EXIT_CODES,
+    )
+    _takes_config(parser, argparse.SUPPRESS)
+    if json:
+        parser.add_argument("--json", action="store_true", help="one JSON document")
+    return parser
+
+
+def _takes_config(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=default,
+        help="the configuration (/etc/tapsentinel/tapsentinel.toml)",
+    )
+
+
+def _takes_verbose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-v", "--verbose", action="store_true", help="with the frames in hex")
+
+
+def _takes_reason(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the journal")
+
+
+def _duration(text: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _limit(text: str) -> int:
+    limit = _natural(text)
+    if not 1 <= limit <= _MAX_INCIDENTS:
+        raise argparse.ArgumentTypeError(f"from 1 to {_MAX_INCIDENTS}")
+    return limit
+
+
+def _natural(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 19):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number")
+    return int(text)

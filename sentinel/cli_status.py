@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`status` as lines: what is guarded, what cuts, what only counts, what is wrong."""
+
+from __future__ import annotations
+
+from sentinel.cli_text import (
+    Json,
+    Style,
+    clip,
+    moment,
+    named_once,
+    number,
+    pairs,
+    part,
+    seconds,
+    several,
+    size,
+    span,
+)
+from sentinel.terminal import harmless
+
+_PLAIN_CHECKS = {
+    "bpdu": "spanning-tree frames",
+    "vlan": "nested VLAN tags",
+    "size": "oversized frames",
+    "rogue_dhcp": "DHCP answers from a guest",
+    "dhcp_flood": "DHCP floods",
+}
+
+
+def status_lines(status: Json, now_ns: int, style: Style) -> list[str]:
+    """How the guard is doing; what is wrong comes first."""
+    guard, fuse = part(status, "guard"), part(status, "fuse")
+    since = status.get("since_wall_ns")
+    age = f", for {seconds(now_ns - since)}" if isinstance(since, int) else ""
+    lines = [
+        style.paint(
+            "bold",
+            f"tapsentinel {clip(status.get('version', '?'), 20)} guards "
+            f"{clip(status.get('host', 'this host'), 60)}",
+        )
+        + f" since {moment(since)}{age} (pid {status.get('pid', '?')})"
+    ]
+    problems = [str(problem) for problem in status.get("problems") or []]
+    if fuse.get("blown"):
+        problems.insert(
+            0,
+            "the fuse is blown: no check shuts another port until some are released "
+            "(`tapsentinel ports` lists them first)",
+        )
+    if problems:
+        lines += ["", style.paint("red", f"PROBLEMS ({len(problems)})")]
+        lines += [style.paint("red", f"  ! {harmless(problem)}") for problem in problems]
+    lines.append("")
+    lines += pairs(
+        [
+            ("guarded", _guarded_text(guard)),
+            *_checks_text(part(status, "checks")),
+            ("host's own BPDUs", _host_bpdu_text(status.get("host_bpdu"))),
+            ("fuse", _fuse_text(fuse)),
+            ("journal", _journal_text(part(status, "journal"))),
+            ("events", _events_text(part(status, "events"))),
+            ("netlink", several(part(status, "netlink").get("resyncs"), "resync", "resyncs")),
+            (
+                "kernel",
+                f"programs loaded by {clip(status.get('loader', '?'), 20)}, attached by "
+                f"{clip(status.get('attach', '?'), 20)}, ABI {status.get('abi', '?')}",
+            ),
+        ]
+    )
+    if not problems:
+        lines += ["", style.paint("green", "no problems")]
+    return lines
+
+
+def _guarded_text(guard: Json) -> str:
+    parts = [f"{several(guard.get('watched'), 'port', 'ports')} watched"]
+    for name, text in (
+        ("quarantined", "quarantined"),
+        ("trusted", "trusted"),
+        ("unattached", "NOT attached"),
+    ):
+        if guard.get(name):
+            parts.append(f"{number(guard[name])} {text}")
+    parts.append(several(guard.get("uplinks"), "uplink", "uplinks"))
+    return ", ".join(parts)
+
+
+def _checks_text(checks: Json) -> list[tuple[str, str]]:
+    cuts, counts = [], []
+    for name, check in checks.items():
+        what = _PLAIN_CHECKS.get(name, name)
+        action = str(check.get("action")) if isinstance(check, dict) else "?"
+        if action == "drop":
+            cuts.append(("cuts", f"{harmless(what)}: dropped"))
+        elif action == "quarantine":
+            cuts.append(("cuts", f"{harmless(what)}: {_latch_text(check)}"))
+        else:
+            counts.append(harmless(what))
+    if not cuts:
+        cuts = [("cuts", "nothing: every check only counts")]
+    return named_once([*cuts, ("only counts", ", ".join(counts) or "nothing")])
+
+
+def _latch_text(check: Json) -> str:
+    threshold = check.get("threshold")
+    if threshold == 1:
+        return "the first frame shuts the port"
+    window = span(check.get("window_ns"))
+    return f"dropped, {number(threshold)} within {window} shut the port"
+
+
+def _host_bpdu_text(host_bpdu: object) -> str:
+    if host_bpdu == "drop":
+        return "dropped at the uplink"
+    return "counted and let through"
+
+
+def _fuse_text(fuse: Json) -> str:
+    text = (
+        f"{number(fuse.get('quarantined'))} of at most {number(fuse.get('limit'))} "
+        "ports quarantined"
+    )
+    if fuse.get("blown"):
+        text = f"BLOWN: {text}"
+    if fuse.get("refusals"):
+        text += f"; {number(fuse['refusals'])} frames would have shut another"
+    return text
+
+
+def _journal_text(journal: Json) -> str:
+    text = (
+        f"{several(journal.get('entries'), 'entry', 'entries')}, {size(journal.get('size_bytes'))}"
+    )
+    if not journal.get("ok", True):
+        text = f"NOT WELL: {harmless(str(journal.get('problem') or 'unknown'))}; {text}"
+    for name, words in (("pending", "waiting for the disk"), ("lost", "lost")):
+        if journal.get(name):
+            text += f", {number(journal[name])} {words}"
+    return text
+
+
+def _events_text(events: Json) -> str:
+    return (
+        f"{number(events.get('told'))} told, {number(events.get('suppressed'))} over the rate, "
+        f"{number(events.get('lost'))} lost; counters miss none"
+    )

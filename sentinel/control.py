@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The control socket: takes requests, hands them to a `Handler`, writes the answers.
+
+Whoever connects is known by the kernel's word (SO_PEERCRED, SO_PEERGROUPS), not
+by what it says. Nothing a client does or leaves undone may cost others more than
+a bounded amount: connections, requests, silence and unread answers all have
+limits, and one connection is accepted per turn of the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import select
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from sentinel import envelope
+from sentinel.control_lock import ControlSocket
+from sentinel.control_peer import RefusalGate, peer_of
+from sentinel.control_text import encode
+from sentinel.errors import ControlError, ProtocolError, RefusedError, TapsentinelError
+from sentinel.protocol import (
+    Incidents,
+    Peer,
+    Ping,
+    Ports,
+    Quarantine,
+    Release,
+    Request,
+    Show,
+    Status,
+    Watch,
+    code_of,
+    decode_request,
+)
+
+_log = logging.getLogger(__name__)
+
+_NO_RIGHT = envelope.complaint(
+    envelope.REFUSED,
+    "only root and members of the group set as control.group may ask; this attempt is journaled",
+)
+
+
+class Handler(Protocol):
+    """What the daemon does for the control socket. Results are what orjson can encode.
+
+    RefusedError becomes the answer `refused`, PortGoneError `not_found`, every
+    other TapsentinelError `internal` with its message; anything else is logged
+    and told as a failure without details.
+    """
+
+    async def status(self) -> object:
+        """How the guard is doing."""
+
+    async def ports(self) -> object:
+        """Every port and uplink with its counters, as a list."""
+
+    async def show(self, name: str) -> object:
+        """Everything about one port. Raises PortGoneError for an unknown one."""
+
+    async def incidents(
+        self, since_wall_ns: int | None, port: str | None, limit: int, open_only: bool
+    ) -> object:
+        """At most `limit` incidents, the newest first."""
+
+    async def quarantine(self, port: str, hold_ns: int | None, reason: str, peer: Peer) -> object:
+        """Cut a port; None: until released. Once it returns, no frame passes."""
+
+    async def release(self, port: str, reason: str, peer: Peer) -> object:
+        """End a port's quarantine."""
+
+    async def last_seq(self) -> int:
+        """The number of the newest event; 0 if there is none."""
+
+    async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
+        """The events next after a number, in order, each with its number as `seq`."""
+
+    def peer_refused(self, peer: Peer, times: int) -> None:
+        """Somebody without a right asked, `times` times since the last such call for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What clients may take of the daemon."""
+
+    clients: int = 64
+    clients_per_uid: int = 32  # of members of the group; root may have all
+    watchers: int = 16
+    request_s: float = 10.0  # of silence before a request is complete
+    write_s: float = 10.0  # with an answer that nobody reads
+    unread_bytes: int = 256 * 1024
+    batch_events: int = 256
+    refusals_s: float = 60.0
+
+
+@dataclass(slots=True)
+class ControlCounters:
+    """What the control socket has seen since it was opened."""
+
+    answered: int = 0
+    bad_requests: int = 0
+    refused: int = 0
+    turned_away: int = 0  # over a limit
+    abandoned_orders: int = 0  # whose sender had gone
+    slow_readers: int = 0  # dropped, with answers or events that they did not read
+
+
+class _TooSlowError(Exception):
+    pass
+
+
+class ControlServer:
+    """Serves a handler at a socket's path from `start()` to `stop()`.
+
+    `group` is the number of the group whose members may ask beside root; None:
+    root alone.
+    """
+
+    def __init__(
+        self, path: Path, group: int | None, handler: Handler, limits: Limits | None = None
+    ) -> None:
+        self.counters = ControlCounters()
+        self._place = ControlSocket(path)
+        self._group = group
+        self._handler = handler
+        self._limits = limits or Limits()
+        self._listening: socket.socket | None = None
+        self._acceptor: asyncio.Task[None] | None = None
+        self._clients: dict[asyncio.Task[None], int] = {}
+        self._orders: set[asyncio.Task[object]] = set()
+        self._wakes: set[asyncio.Event] = set()
+        self._views = asyncio.Semaphore(4)
+        self._gate = RefusalGate(int(self._limits.refusals_s * 1e9))
+        self._gate_timer: asyncio.TimerHandle | None = None
+
+    async def start(self) -> None:
+        """Open the socket. Raises PinsBusyError or ControlError."""
+        self._listening = self._place.listen(backlog=128)
+        self._acceptor = asyncio.create_task(self._accept(self._listening), name="control")
+
+    async def stop(self) -> None:
+        """Take no more requests, let orders end that have begun, close. Idempotent."""
+        if self._acceptor is not None:
+            self._acceptor.cancel()
+            await asyncio.wait({self._acceptor})
+            self._acceptor = None
+        if self._orders:
+            await asyncio.wait(self._orders, timeout=self._limits.write_s)
+        for task in self._clients:
+            task.cancel()
+        await asyncio.gather(*self._clients, return_exceptions=True)
+        if self._gate_timer is not None:
+            self._gate_timer.cancel()
+            self._gate_timer = None
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+        self._place.close()
+
+    def wake_watchers(self) -> None:
+        """New events stand in the journal. Cheap: call it as often as there are any."""
+        for wake in self._wakes:
+            wake.set()
+
+    @property
+    def watchers(self) -> int:
+        """How many clients follow the events."""
+        return len(self._wakes)
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:
+                _log.warning("control socket: cannot accept: %s", error.strerror)
+                await asyncio.sleep(0.2)
+                continue
+            self._admit(connection)
+            await asyncio.sleep(0)
+
+    def _admit(self, connection: socket.socket) -> None:
+        try:
+            peer = peer_of(connection)
+        except OSError:
+            connection.close()
+            return
+        if not peer.may_order(self._group):
+            self.counters.refused += 1
+            _turn_away(connection, _NO_RIGHT)
+            self._tell_refused(peer)
+            return
+        mine = sum(1 for uid in self._clients.values() if uid == peer.uid)
+        too_many = len(self._clients) >= self._limits.clients
+        if too_many or (peer.uid != 0 and mine >= self._limits.clients_per_uid):
+            self.counters.turned_away += 1
+            _turn_away(
+                connection,
+                envelope.complaint(
+                    envelope.REFUSED,
+                    f"too many clients at the control socket ({len(self._clients)} now): "
+                    "try again, and see who keeps connections open",
+                ),
+            )
+            return
+        task = asyncio.create_task(self._serve(connection, peer), name="control client")
+        self._clients[task] = peer.uid
+        task.add_done_callback(self._clients.pop)
+
+    def _tell_refused(self, peer: Peer) -> None:
+        if self._gate.refused(peer, time.monotonic_ns()):
+            self._tell(peer, 1)
+        if self._gate_timer is None:
+            self._set_gate_timer()
+
+    def _set_gate_timer(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._gate_timer = loop.call_later(self._limits.refusals_s, self._tell_waiting)
+
+    def _tell_waiting(self) -> None:
+        self._gate_timer = None
+        for peer, times in self._gate.due(time.monotonic_ns()):
+            self._tell(peer, times)
+        if not self._gate.is_idle():
+            self._set_gate_timer()
+
+    def _tell(self, peer: Peer, times: int) -> None:
+        try:
+            self._handler.peer_refused(peer, times)
+        except Exception:
+            _log.exception("control socket: a refusal of uid %d could not be told", peer.uid)
+
+    async def _serve(self, connection: socket.socket, peer: Peer) -> None:
+        try:
+            reader, writer = await asyncio.open_unix_connection(
+                sock=connection, limit=envelope.MAX_REQUEST_BYTES
+            )
+        except OSError:
+            connection.close()
+            return
+        writer.transport.set_write_buffer_limits(high=self._limits.unread_bytes)
+        try:
+            await self._converse(reader, writer, peer)
+            writer.close()
+            async with asyncio.timeout(self._limits.write_s):
+                await writer.wait_closed()
+        except (_TooSlowError, TimeoutError):
+            self.counters.slow_readers += 1
+        except OSError:
+            pass  # the client has gone
+        except Exception:
+            _log.exception("control socket: a client of uid %d failed", peer.uid)
+        finally:
+            writer.transport.abort()
+
+    async def _converse(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer
+    ) -> None:
+        while True:
+            try:
+                line = await self._read_line(reader)
+                if not line:
+                    return
+                request = decode_request(line)
+            except ProtocolError as error:
+                self.counters.bad_requests += 1
+                writer.write(envelope.complaint(envelope.USAGE, str(error)))
+                return
+            if isinstance(request, Watch):
+                await self._watch(request, reader, writer)
+                return
+            answer = await self._answer(request, peer, writer)
+            if answer is None:
+                self.counters.abandoned_orders += 1
+                return
+            self.counters.answered += 1
+            writer.write(answer)
+            await self._drained(writer)
+
+    async def _read_line(self, reader: asyncio.StreamReader) -> bytes:
+        """The next request; empty when the client has hung up, even halfway through one."""
+        try:
+            async with asyncio.timeout(self._limits.request_s):
+                return await reader.readuntil(b"\n")
+        except asyncio.IncompleteReadError:
+            return b""
+        except asyncio.LimitOverrunError:
+            raise ProtocolError(
+                f"a request is one line of at most {envelope.MAX_REQUEST_BYTES} bytes"
+            ) from None
+        except TimeoutError:
+            raise ProtocolError(
+                f"no complete request within {self._limits.request_s:g} s"
+            ) from None
+
+    async def _answer(
+        self, request: Request, peer: Peer, writer: asyncio.StreamWriter
+    ) -> bytes | None:
+        """The answer line; None for an order whose sender no longer waits for it.
+
+        Such a sender has given up (the daemon was stopped or busy) and has taken
+        care of it otherwise; an order must not come true minutes later.
+        """
+        try:
+            match request:
+                case Quarantine() | Release():
+                    if _hung_up(writer):
+                        return None
+                    order = asyncio.create_task(self._order(request, peer))
+                    self._orders.add(order)
+                    order.add_done_callback(self._orders.discard)
+                    # Once begun it is carried through, whatever becomes of the client.
+                    return envelope.wrap(encode(await asyncio.shield(order)))
+                case _:
+                    async with self._views:
+                        return envelope.wrap(encode(await self._view(request)))
+        except TapsentinelError as error:
+            return envelope.complaint(code_of(error), str(error))
+        except Exception:
+            _log.exception("control socket: a request failed")
+            return envelope.complaint(
+                envelope.INTERNAL, "the daemon failed at this request: see its log"
+            )
+
+    async def _order(self, order: Quarantine | Release, peer: Peer) -> object:
+        match order:
+            case Quarantine(port=port, for_ns=hold_ns, reason=reason):
+                return await self._handler.quarantine(port, hold_ns, reason, peer)
+            case Release(port=port, reason=reason):
+                return await self._handler.release(port, reason, peer)
+
+    async def _view(self, request: Request) -> object:
+        match request:
+            case Ping():
+                return {}
+            case Status():
+                return await self._handler.status()
+            case Ports():
+                return await self._handler.ports()
+            case Show(port=port):
+                return await self._handler.show(port)
+            case Incidents(since_wall_ns=since, port=only, limit=limit, open=open_only):
+                return await self._handler.incidents(since, only, limit, open_only)
+        raise ControlError(f"no answer is known to {type(request).__name__}")
+
+    async def _watch(
+        self, request: Watch, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if len(self._wakes) >= self._limits.watchers:
+            self.counters.turned_away += 1
+            error = RefusedError(f"{len(self._wakes)} clients watch already, which is the limit")
+            writer.write(envelope.complaint(code_of(error), str(error)))
+            return
+        wake = asyncio.Event()
+        self._wakes.add(wake)
+        # A watcher says nothing more: whatever arrives, be it the end, ends the watch.
+        gone = asyncio.ensure_future(reader.read(1))
+        try:
+            cursor = await self._handler.last_seq() if request.after is None else request.after
+            writer.write(envelope.wrap(encode({"after": cursor})))
+            while not gone.done():
+                wake.clear()
+                events = await self._handler.events_after(cursor, self._limits.batch_events)
+                if events:
+                    writer.write(b"".join(encode(event) + b"\n" for event in events))
+                    cursor = _seq(events[-1])
+                    await self._drained(writer)
+                    continue
+                waiting = asyncio.ensure_future(wake.wait())
+                try:
+                    await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    waiting.cancel()
+        except TapsentinelError as error:
+            writer.write(envelope.complaint(code_of(error), str(error)))
+        finally:
+            self._wakes.discard(wake)
+            gone.cancel()
+            await asyncio.wait({gone})
+
+    async def _drained(self, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(self._limits.write_s):
+                await writer.drain()
+        except TimeoutError:
+            raise _TooSlowError from None
+
+
+def _seq(event: Mapping[str, object]) -> int:
+    number = event["seq"]
+    if not isinstance(number, int):
+        raise TypeError("an event's seq is a number")
+    return number
+
+
+def _turn_away(connection: socket.socket, answer: bytes) -> None:
+    with connection, contextlib.suppress(OSError):
+        connection.send(answer)
+
+
+def _hung_up(writer: asyncio.StreamWriter) -> bool:
+    """Has the client closed its end? One that has merely ended its requests has not."""
+    descriptor = writer.get_extra_info("socket").fileno()
+    if descriptor < 0:
+        return True
+    poller = select.poll()
+    poller.register(descriptor, 0)
+    return any(events & select.POLLHUP for _, events in poller.poll(0))

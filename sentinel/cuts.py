@@ -1,0 +1,303 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quarantines: who is cut, by whom, until when; the latch itself is in the kernel.
+
+A cut belongs to a VM, not to a device number: a guest that restarts itself comes
+back on a new tap and finds itself cut for as long as it would have been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sentinel import abi, event
+from sentinel.config import HoldConfig
+from sentinel.decode import Cut, Order, PortSlot, latch_value
+from sentinel.effect import Effect, EndCut, KeepCut, Log, Open, Shut
+from sentinel.event import Quarantine
+from sentinel.inventory import Device
+from sentinel.policy import hold_ns, is_due, until_wall_ns
+from sentinel.vm import UNKNOWN_VM
+
+
+@dataclass(frozen=True, slots=True)
+class LatchSeen:
+    """A latch that the kernel shut: facts that the shell gathered for `CutBook.see_latch`."""
+
+    slot: PortSlot
+    cut: Cut | None
+    """What stands beside the latch, if it is of this cut."""
+    latched_wall_ns: int
+    relapses: int
+    jitter_unit: float
+
+
+class CutBook:
+    """The quarantines of now, by ifindex, and those whose port is away."""
+
+    def __init__(self, hold: HoldConfig) -> None:
+        self._hold = hold
+        self._active: dict[int, Quarantine] = {}
+        self._away: list[Quarantine] = []
+
+    def active(self, ifindex: int) -> Quarantine | None:
+        """The quarantine of a port, if it is cut."""
+        return self._active.get(ifindex)
+
+    def count(self) -> int:
+        """How many ports that are there are cut."""
+        return len(self._active)
+
+    def away(self, name: str) -> Quarantine | None:
+        """The quarantine of a port that is not there now, by name."""
+        return next((one for one in self._away if one.port == name), None)
+
+    def all_away(self) -> list[Quarantine]:
+        """Every quarantine whose port is not there now."""
+        return list(self._away)
+
+    def remember(self, quarantines: list[Quarantine]) -> None:
+        """Take what the journal holds; each waits for its port."""
+        self._away = list(quarantines)
+
+    def see_latch(self, device: Device, seen: LatchSeen) -> Iterator[Effect]:
+        """Take a shut latch that is not accounted for yet."""
+        remembered = self._take_away(device, seen.slot.ifindex)
+        cut, cause = seen.cut, seen.slot.cause or "order"
+        if cut is not None:
+            hold = cut.hold_ns or None
+            quarantine = Quarantine(
+                port=device.name,
+                ifindex=device.ifindex,
+                vm=device.vm,
+                cause=cause,
+                reason=cut.reason,
+                uid=cut.uid if cause == "order" else None,
+                since_wall_ns=cut.since_wall_ns,
+                hold_ns=hold,
+                until_wall_ns=until_wall_ns(cut.since_wall_ns, hold),
+                relapses=cut.relapses,
+            )
+            self._active[device.ifindex] = quarantine
+            if remembered is None or remembered.since_wall_ns != quarantine.since_wall_ns:
+                yield KeepCut(quarantine)
+                yield Log(event.quarantine_set(quarantine))
+            return
+        hold = hold_ns(self._hold, seen.relapses, seen.jitter_unit)
+        quarantine = Quarantine(
+            port=device.name,
+            ifindex=device.ifindex,
+            vm=device.vm,
+            cause=cause,
+            reason=_reason(cause),
+            uid=None,
+            since_wall_ns=seen.latched_wall_ns,
+            hold_ns=hold,
+            until_wall_ns=until_wall_ns(seen.latched_wall_ns, hold),
+            relapses=seen.relapses,
+        )
+        yield from self._set(quarantine)
+
+    def order(
+        self, device: Device, hold: int | None, reason: str, uid: int, now_ns: int
+    ) -> Iterator[Effect]:
+        """Cut a port by order. One that is cut already stays so, on the order's terms."""
+        before = self._active.get(device.ifindex)
+        self._take_away(device, device.ifindex)
+        quarantine = Quarantine(
+            port=device.name,
+            ifindex=device.ifindex,
+            vm=device.vm,
+            cause="order",
+            reason=reason,
+            uid=uid,
+            since_wall_ns=now_ns if before is None else before.since_wall_ns,
+            hold_ns=hold,
+            until_wall_ns=until_wall_ns(now_ns, hold),
+            relapses=0 if before is None else before.relapses,
+        )
+        if before is not None and hold is not None:
+            # The hold counts from the order, the cut from its beginning.
+            quarantine = replace(quarantine, hold_ns=now_ns + hold - before.since_wall_ns)
+        self._active[device.ifindex] = quarantine
+        yield Shut(quarantine)
+        yield KeepCut(quarantine)
+        yield Log(event.quarantine_set(quarantine, changed=before is None, time_ns=now_ns))
+
+    def release(
+        self, device: Device, by: str, uid: int | None, reason: str, now_ns: int
+    ) -> Iterator[Effect]:
+        """Open a port: by "order" or "hold". One that is open stays so, and that is told."""
+        quarantine = self._active.pop(device.ifindex, None)
+        yield Open(device.ifindex)
+        if quarantine is None:
+            if uid is not None:
+                yield Log(
+                    event.release_idle(
+                        now_ns, device.name, device.ifindex, device.vm, uid=uid, reason=reason
+                    )
+                )
+            return
+        yield from self._end(quarantine, by, uid, reason, now_ns)
+
+    def release_away(self, name: str, uid: int, reason: str, now_ns: int) -> Iterator[Effect]:
+        """End by order the quarantine of a port that is not there."""
+        quarantine = self.away(name)
+        if quarantine is not None:
+            self._away.remove(quarantine)
+            yield from self._end(quarantine, "order", uid, reason, now_ns)
+
+    def told_offline(self, order: Order, device: Device | None) -> Iterator[Effect]:
+        """Take an order that the kernel was told while no daemon listened; only journal it."""
+        held = self._active.get(order.ifindex) or self.away(order.name)
+        if order.kind == abi.TAP_ORDER_QUARANTINE:
+            hold = order.hold_ns or None
+            since_ns = order.at_wall_ns if held is None else held.since_wall_ns
+            until_ns = until_wall_ns(order.at_wall_ns, hold)
+            quarantine = Quarantine(
+                port=order.name,
+                ifindex=order.ifindex,
+                vm=UNKNOWN_VM if device is None else device.vm,
+                cause="order",
+                reason=order.reason,
+                uid=order.uid,
+                since_wall_ns=since_ns,
+                hold_ns=None if until_ns is None else until_ns - since_ns,
+                until_wall_ns=until_ns,
+                relapses=0 if held is None else held.relapses,
+            )
+            self._forget(held)
+            if device is None:
+                self._away.append(quarantine)
+            else:
+                self._active[order.ifindex] = quarantine
+            yield KeepCut(quarantine)
+            yield Log(
+                event.quarantine_set(quarantine, changed=order.changed, time_ns=order.at_wall_ns)
+            )
+        elif held is not None:
+            self._forget(held)
+            yield from self._end(held, "order", order.uid, order.reason, order.at_wall_ns)
+        else:
+            vm = UNKNOWN_VM if device is None else device.vm
+            yield Log(
+                event.release_idle(
+                    order.at_wall_ns,
+                    order.name,
+                    order.ifindex,
+                    vm,
+                    uid=order.uid,
+                    reason=order.reason,
+                )
+            )
+
+    def opened_elsewhere(self, quarantine: Quarantine, now_ns: int) -> Iterator[Effect]:
+        """The latch is open and no order says why: the quarantine is over all the same."""
+        self._forget(quarantine)
+        why = "its latch was opened by other means than tapsentinel"
+        yield from self._end(quarantine, "order", None, why, now_ns)
+
+    def _forget(self, quarantine: Quarantine | None) -> None:
+        if quarantine is None:
+            return
+        if self._active.get(quarantine.ifindex) is quarantine:
+            del self._active[quarantine.ifindex]
+        elif quarantine in self._away:
+            self._away.remove(quarantine)
+
+    def device_gone(self, ifindex: int) -> None:
+        """The port went away; its quarantine waits for the VM to come back."""
+        quarantine = self._active.pop(ifindex, None)
+        if quarantine is not None:
+            self._away.append(quarantine)
+
+    def device_known(self, device: Device, now_ns: int) -> Iterator[Effect]:
+        """A port is there, or its VM is known now: cut it again if it was cut."""
+        if device.role != "port" or device.ifindex in self._active:
+            return
+        quarantine = self._take_away(device, None)
+        if quarantine is None:
+            return
+        if is_due(quarantine, now_ns):
+            yield from self._end(quarantine, "hold", None, "", now_ns)
+            return
+        if quarantine.ifindex != device.ifindex:
+            yield EndCut(quarantine.ifindex, quarantine.since_wall_ns, now_ns, "gone")
+        again = replace(quarantine, port=device.name, ifindex=device.ifindex, vm=device.vm)
+        self._active[device.ifindex] = again
+        yield Shut(again)
+        yield KeepCut(again)
+        yield Log(event.quarantine_set(again, time_ns=now_ns))
+
+    def renamed(self, device: Device) -> Iterator[Effect]:
+        """A port's name or VM changed: its quarantine follows."""
+        quarantine = self._active.get(device.ifindex)
+        if quarantine is not None and (quarantine.port, quarantine.vm) != (device.name, device.vm):
+            self._active[device.ifindex] = replace(quarantine, port=device.name, vm=device.vm)
+            yield KeepCut(self._active[device.ifindex])
+
+    def due(self, now_ns: int) -> list[int]:
+        """The ports whose hold is over."""
+        return [ifindex for ifindex, one in self._active.items() if is_due(one, now_ns)]
+
+    def expire_away(self, now_ns: int) -> Iterator[Effect]:
+        """End the quarantines that ran out while their port was away."""
+        for quarantine in [one for one in self._away if is_due(one, now_ns)]:
+            self._away.remove(quarantine)
+            yield from self._end(quarantine, "hold", None, "", now_ns)
+
+    def _set(self, quarantine: Quarantine) -> Iterator[Effect]:
+        self._active[quarantine.ifindex] = quarantine
+        yield Shut(quarantine)
+        yield KeepCut(quarantine)
+        yield Log(event.quarantine_set(quarantine))
+
+    def _end(
+        self, quarantine: Quarantine, by: str, uid: int | None, reason: str, now_ns: int
+    ) -> Iterator[Effect]:
+        yield EndCut(quarantine.ifindex, quarantine.since_wall_ns, now_ns, by)
+        yield Log(event.quarantine_released(now_ns, quarantine, by=by, uid=uid, reason=reason))
+
+    def _take_away(self, device: Device, ifindex: int | None) -> Quarantine | None:
+        for quarantine in self._away:
+            same_device = quarantine.ifindex == ifindex and quarantine.port == device.name
+            if same_device or is_same_vm(quarantine, device):
+                self._away.remove(quarantine)
+                return quarantine
+        return None
+
+
+def is_same_vm(quarantine: Quarantine, device: Device) -> bool:
+    """Whether the port belongs to the VM that was cut, as far as anybody can say.
+
+    Names of taps are used again (libvirt's vnet0), so a name alone counts only
+    where no source knows the VM of either.
+    """
+    then, now = quarantine.vm, device.vm
+    if then.port_id and now.port_id:
+        shorter = min(len(then.port_id), len(now.port_id))
+        return then.port_id[:shorter] == now.port_id[:shorter]
+    if then.uuid and now.uuid:
+        # Of a VM's several ports the one with the same MAC, or at least name.
+        same_port = then.mac == now.mac if then.mac and now.mac else quarantine.port == device.name
+        return then.uuid == now.uuid and same_port
+    return not then.is_known and not now.is_known and quarantine.port == device.name
+
+
+def cut_of(quarantine: Quarantine) -> Cut:
+    """A quarantine as it stands beside the latch."""
+    return Cut(
+        latch=latch_value(quarantine.cause),
+        ifindex=quarantine.ifindex,
+        uid=quarantine.uid or 0,
+        relapses=quarantine.relapses,
+        since_wall_ns=quarantine.since_wall_ns,
+        hold_ns=quarantine.hold_ns or 0,
+        reason=quarantine.reason,
+    )
+
+
+def _reason(cause: str) -> str:
+    if cause == "order":
+        return "ordered, but by whom is not known any more"
+    return f"the {cause} check reached its threshold"

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins the ends: netlink and the ring in, maps and the journal out, the socket beside.
+
+Holds no decision. Stopping it, in whatever way, leaves the guard in the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import grp
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Coroutine, Iterable
+from pathlib import Path
+from typing import Final
+
+from sentinel import __version__, event
+from sentinel.accounts import Accounts
+from sentinel.answers import Answers
+from sentinel.attachments import Attachments
+from sentinel.config import Config, default_config, parse_config
+from sentinel.control import ControlServer
+from sentinel.cuts import cut_of
+from sentinel.decode import Counters, KernelConfig, decode_event
+from sentinel.effect import Effect, Log, Open, Shut
+from sentinel.engine import Engine, kernel_config
+from sentinel.errors import ConfigError, JournalError, KernelError
+from sentinel.identity import IdentityFollower, IdentityResolver
+from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Inventory, Renamed
+from sentinel.journal import Journal
+from sentinel.link import LinkFacts
+from sentinel.loader.guard import Guard
+from sentinel.loader.ring import BATCH_RECORDS, Ring
+from sentinel.netlink import LinkFollower
+from sentinel.notify import notify, watchdog_interval_s
+from sentinel.scribe import Scribe
+from sentinel.terminal import harmless
+from sentinel.vm import VmIdentity
+
+TICK_S: Final = 1.0
+PRUNE_EVERY_TICKS: Final = 60
+LOUD: Final = frozenset(
+    {
+        event.Kind.GUARD_FAILED,
+        event.Kind.QUARANTINE_SET,
+        event.Kind.QUARANTINE_RELEASED,
+        event.Kind.QUARANTINE_REFUSED,
+        event.Kind.ORDER_REFUSED,
+    }
+)
+"""Events that the log tells too; they are bounded by nature."""
+
+_log = logging.getLogger("tapsentinel")
+
+
+class Daemon:
+    """One guard, one journal, one socket."""
+
+    def __init__(self, config: Config, config_file: str, guard: Guard, journal: Journal) -> None:
+        self.config = config
+        self.config_file = config_file
+        self.guard = guard
+        self.started_wall_ns = time.time_ns()
+        self.inventory = Inventory(config.ports, config.checks.size.mtu)
+        self.engine = Engine(config, self.inventory.devices())
+        self.scribe = Scribe(journal, self._written)
+        self.attachments = Attachments(guard, self._attached, self._failed)
+        self.links = LinkFollower(self._resync, self._link, self._link_gone)
+        self.resolver = IdentityResolver()
+        self.identities = IdentityFollower(self.resolver, self._identity)
+        self.ring = Ring(guard.maps.fd("tap_ring"))
+        self.control = ControlServer(
+            Path(config.paths.control_socket), _group_id(config.control.group), Answers(self)
+        )
+        self._kernel_config: KernelConfig | None = None
+        self._adopted_devices = 0
+        self._stopping = asyncio.Event()
+        self.accounts = Accounts(
+            guard.maps, self.scribe, self.engine, self.inventory, self.attachments, self.apply
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self) -> None:
+        """Guard until told to stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self.scribe.start()
+        await self.accounts.take_over()
+        self.attachments.start()
+        await self.links.start()
+        await self.attachments.settled()
+        await asyncio.to_thread(self.guard.sweep, set(self.inventory.devices()))
+        await asyncio.to_thread(self.guard.finish_upgrade)
+        await self.accounts.settle()
+        await self.identities.start()
+        loop.add_reader(self.ring.fd, self._read_ring)
+        await self.control.start()
+        self.apply(
+            [
+                Log(
+                    event.daemon_started(
+                        time.time_ns(),
+                        version=__version__,
+                        pid=os.getpid(),
+                        adopted=self._adopted_devices,
+                    )
+                )
+            ]
+        )
+        notify("READY=1")
+        _log.info("guarding %d devices by %s", len(self.attachments.attached), self.guard.hook)
+        tick = asyncio.create_task(self._tick_forever(), name="tick")
+        watched = [tick, asyncio.create_task(self.links.wait(), name="links-watch")]
+        stop = asyncio.create_task(self._stopping.wait(), name="stop")
+        try:
+            await asyncio.wait([*watched, stop], return_when=asyncio.FIRST_COMPLETED)
+            for task in watched:
+                if task.done() and not task.cancelled():
+                    task.result()
+        finally:
+            stop.cancel()
+            for task in watched:
+                task.cancel()
+            await self._close()
+
+    def _hang_up(self) -> None:
+        _log.warning("SIGHUP: a changed configuration needs a restart; the guard stays meanwhile")
+
+    async def _close(self) -> None:
+        notify("STOPPING=1")
+        asyncio.get_running_loop().remove_reader(self.ring.fd)
+        await self.control.stop()
+        await self.links.stop()
+        await self.identities.stop()
+        await self.resolver.close()
+        await self.attachments.stop()
+        now_ns = time.time_ns()
+        with contextlib.suppress(KernelError):
+            self.scribe.put(self.engine.incidents.flush(self.sample(), now_ns))
+        self.scribe.put([Log(event.daemon_stopped(now_ns, reason="told to stop"))])
+        await self.scribe.stop()
+        self.ring.close()
+
+    # Links, identities, attachments.
+
+    def _resync(self, links: list[LinkFacts]) -> None:
+        self._changes(self.inventory.replace_links(links))
+
+    def _link(self, link: LinkFacts) -> None:
+        self._changes(self.inventory.update_link(link))
+
+    def _link_gone(self, ifindex: int) -> None:
+        self._changes(self.inventory.remove_link(ifindex))
+
+    def _identity(self, name: str, vm: VmIdentity) -> None:
+        device = self.inventory.by_name(name)
+        if device is not None:
+            self._changes(self.inventory.set_identity(device.ifindex, vm))
+
+    def _changes(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            device = change.device
+            match change:
+                case Appeared():
+                    # The engine is told when the guard is there.
+                    self.attachments.attach(device)
+                    continue
+                case Gone():
+                    self.identities.forget(device.name)
+                    self.attachments.detach(device)
+                case Renamed(old_name=old_name):
+                    self.identities.forget(old_name)
+                    self._follow_identity(device)
+                    self.attachments.change(device)
+                case Changed():
+                    self.attachments.change(device)
+            self.apply(self.engine.change(change, time.time_ns()))
+        self._write_config()
+
+    def _follow_identity(self, device: Device) -> None:
+        if device.role == "port":
+            self.identities.follow([device.name])
+
+    def _write_config(self) -> None:
+        """The fuse is a share of the watched ports."""
+        wanted = kernel_config(self.config, self.engine.watched_ports())
+        if wanted != self._kernel_config:
+            self.guard.maps.write_config(wanted)
+            self._kernel_config = wanted
+
+    def _attached(self, device: Device, adopted: bool) -> None:
+        now_ns = time.time_ns()
+        self._adopted_devices += adopted
+        self.apply(self.engine.change(Appeared(device), now_ns))
+        self.apply(
+            [
+                Log(
+                    event.guard_attached(
+                        now_ns,
+                        device.name,
+                        device.ifindex,
+                        device.vm,
+                        role=device.role,
+                        hook=self.guard.hook,
+                        adopted=adopted,
+                    )
+                )
+            ]
+        )
+        self._follow_identity(device)
+        if adopted:
+            self._spawn(self.accounts.reopen_incidents(device))
+
+    def _failed(self, device: Device, problem: str) -> None:
+        self.apply(
+            [
+                Log(
+                    event.guard_failed(
+                        time.time_ns(),
+                        device.name,
+                        device.ifindex,
+                        device.vm,
+                        role=device.role,
+                        problem=problem,
+                    )
+                )
+            ]
+        )
+
+    # The ring, latches and counters.
+
+    def _read_ring(self) -> None:
+        records = self.ring.drain()
+        now_ns = time.time_ns()
+        is_latched = False
+        for raw in records:
+            record = decode_event(raw)
+            self.apply(self.engine.record(record, now_ns))
+            is_latched |= record.verdict == "latched"
+        if is_latched:
+            self._spawn(self.accounts.settle())
+        if len(records) == BATCH_RECORDS:
+            asyncio.get_running_loop().call_soon(self._read_ring)
+
+    def sample(self) -> dict[int, tuple[Counters, Counters]]:
+        """Counters of the devices with open incidents, by ifindex."""
+        return self.counters(self.engine.incidents.devices())
+
+    def counters(self, ifindexes: Iterable[int]) -> dict[int, tuple[Counters, Counters]]:
+        """Counters of those devices that have a slot, by ifindex."""
+        slots = {slot.ifindex: slot.slot for slot in self.guard.maps.slots()}
+        known = [ifindex for ifindex in ifindexes if ifindex in slots]
+        sums = self.guard.maps.counters([slots[ifindex] for ifindex in known])
+        return dict(zip(known, sums, strict=True))
+
+    async def _tick_forever(self) -> None:
+        ticks = 0
+        interval_s = watchdog_interval_s()
+        while True:
+            await asyncio.sleep(min(TICK_S, interval_s or TICK_S))
+            ticks += 1
+            await self._tick()
+            if ticks % PRUNE_EVERY_TICKS == 0:
+                with contextlib.suppress(JournalError):
+                    await self.scribe.ask(lambda journal: journal.prune(time.time_ns()))
+            if interval_s is not None:
+                notify("WATCHDOG=1")
+
+    async def _tick(self) -> None:
+        await self.accounts.settle()
+        now_ns = time.time_ns()
+        self.apply(self.engine.count(self.sample(), now_ns))
+        self.apply(self.engine.tick(now_ns))
+        self.guard.maps.recount()
+
+    # Effects.
+
+    def apply(self, effects: Iterable[Effect]) -> None:
+        """Carry effects out: the kernel's at once, the journal's soon."""
+        done = list(effects)
+        self.apply_to_kernel(done)
+        self.scribe.put(done)
+
+    def apply_to_kernel(self, effects: Iterable[Effect]) -> None:
+        """Latches and what stands beside them; tells the log what is loud."""
+        for effect in effects:
+            match effect:
+                case Shut(quarantine=quarantine):
+                    cut = cut_of(quarantine)
+                    slot = self.guard.maps.find(quarantine.ifindex)
+                    if slot is None:
+                        continue
+                    self.guard.maps.write_cut(slot.slot, cut)
+                    if not self.guard.maps.shut_latch(slot.slot, cut.latch):
+                        self.guard.maps.change_latch(slot.slot, cut.latch)
+                case Open(ifindex=ifindex):
+                    slot = self.guard.maps.find(ifindex)
+                    if slot is not None:
+                        self.guard.maps.open_latch(slot.slot)
+                        self.guard.maps.write_cut(slot.slot, None)
+                case Log(event=one) if one.kind in LOUD:
+                    words = one.body.get("message") or one.body.get("problem") or one.kind
+                    _log.warning("%s: %s", harmless(one.port or "host"), harmless(str(words)))
+
+    def _written(self) -> None:
+        self.control.wake_watchers()
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("unexpected: %s", task.exception(), exc_info=task.exception())
+
+
+def _group_id(name: str) -> int | None:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def main(config_file: Path | None) -> int:
+    """Run the daemon in the foreground; its exit code. Raises TapsentinelError at start.
+
+    `config_file` None: the defaults hold.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        # journald writes the time itself.
+        format="%(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(message)s",
+    )
+    if config_file is None:
+        config, name = default_config(), "the defaults"
+    else:
+        name = str(config_file)
+        config = parse_config(config_file.read_text(encoding="utf-8"), name)
+    if config.kernel.loader == "bcc":
+        raise ConfigError(name, "kernel.loader", 'bcc is not part of this version; use "auto"')
+    if os.geteuid() != 0:
+        raise KernelError("the daemon loads BPF programs: run it as root, or by its systemd unit")
+    guard = Guard(Path(config.paths.bpffs_dir), config.kernel.attach)
+    try:
+        armed = guard.arm(kernel_config(config, 1))
+        if armed.carried:
+            _log.warning("%d quarantines taken over from another version", armed.carried)
+        asyncio.run(_serve(config, name, guard))
+    finally:
+        guard.close()
+    return 0
+
+
+async def _serve(config: Config, config_file: str, guard: Guard) -> None:
+    journal = Journal(
+        config.paths.journal_db, config.journal.max_age_ns, config.journal.max_size_bytes
+    )
+    await Daemon(config, config_file, guard, journal).run()

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The core in order: facts and a clock in, effects out.
+
+record → finding → incident; latch → quarantine; order → quarantine; clock →
+release. Times are wall clock in nanoseconds. Nothing here touches the world: the
+daemon gathers the facts and carries the effects out in the order they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from sentinel import event
+from sentinel.config import Config
+from sentinel.cuts import CutBook, LatchSeen
+from sentinel.decode import (
+    CHECKS,
+    CheckSetting,
+    Counters,
+    KernelConfig,
+    KernelEvent,
+    PortSlot,
+)
+from sentinel.detect.finding import Finding, find
+from sentinel.detect.incidents import IncidentBook, Sample
+from sentinel.effect import Effect, Log
+from sentinel.event import Incident, Quarantine
+from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Renamed
+
+EVENT_WINDOW_NS: Final = 1_000_000_000
+MOST_OPEN_INCIDENTS: Final = 4096
+"""Beyond this, further causes are counted by the kernel alone until some close."""
+
+
+def kernel_config(config: Config, watched_ports: int) -> KernelConfig:
+    """What the programs are told of a configuration, with so many ports."""
+    checks = []
+    for name in CHECKS:
+        policy = config.checks.policy(name)
+        checks.append(CheckSetting(policy.action, policy.threshold, policy.window_ns))
+    return KernelConfig(
+        checks=tuple(checks),
+        host_bpdu_action=config.checks.bpdu.host,
+        events_per_window=config.events.per_port_per_second,
+        event_window_ns=EVENT_WINDOW_NS,
+        max_quarantined=config.fuse.limit(watched_ports),
+    )
+
+
+class Engine:
+    """Incidents and quarantines of the devices that the inventory knows."""
+
+    def __init__(self, config: Config, devices: Mapping[int, Device]) -> None:
+        """`devices` is the inventory's view, which follows."""
+        self._config = config
+        self.hold = config.hold
+        self._devices = devices
+        self.incidents = IncidentBook()
+        self.cuts = CutBook(config.hold)
+        self._fuse_told: set[int] = set()
+
+    def change(self, change: Change, now_ns: int) -> Iterator[Effect]:
+        """Take a change of the inventory, after the guard followed it."""
+        device = change.device
+        match change:
+            case Appeared():
+                yield Log(
+                    event.port_appeared(
+                        now_ns, device.name, device.ifindex, device.vm, role=device.role
+                    )
+                )
+                yield from self.cuts.device_known(device, now_ns)
+            case Gone():
+                yield from self.incidents.device_gone(device.ifindex, now_ns)
+                self.cuts.device_gone(device.ifindex)
+                self._fuse_told.discard(device.ifindex)
+                yield Log(
+                    event.port_gone(
+                        now_ns, device.name, device.ifindex, device.vm, role=device.role
+                    )
+                )
+            case Renamed(old_name=old_name):
+                yield from self.cuts.renamed(device)
+                yield Log(
+                    event.port_renamed(
+                        now_ns, device.name, device.ifindex, device.vm, old_name=old_name
+                    )
+                )
+            case Changed():
+                yield from self.cuts.renamed(device)
+                yield from self.cuts.device_known(device, now_ns)
+
+    def record(self, record: KernelEvent, now_ns: int) -> Iterator[Effect]:
+        """Take a ring record."""
+        finding = find(record, self._devices)
+        if finding is None or len(self.incidents) >= MOST_OPEN_INCIDENTS:
+            return
+        action = self._config.checks.policy(record.check).action
+        yield from self.incidents.note(finding, action, now_ns)
+        if record.verdict == "fused" and finding.ifindex not in self._fuse_told:
+            self._fuse_told.add(finding.ifindex)
+            limit = self._config.fuse.limit(self.watched_ports())
+            yield Log(
+                event.quarantine_refused(
+                    now_ns,
+                    finding.port,
+                    finding.ifindex,
+                    finding.vm,
+                    cause=record.check,
+                    problem="the fuse allows no more quarantined ports; its frames of this kind "
+                    "are dropped, the port stays open",
+                    quarantined=limit,
+                    limit=limit,
+                )
+            )
+
+    def latches(
+        self, slots: Sequence[PortSlot]
+    ) -> tuple[list[PortSlot], list[tuple[Device, Quarantine]]]:
+        """Latches that are not accounted for, and quarantines whose latch was opened."""
+        shut = {slot.ifindex: slot for slot in slots if slot.cause is not None}
+        fresh = [
+            slot
+            for ifindex, slot in shut.items()
+            if self.cuts.active(ifindex) is None and ifindex in self._devices
+        ]
+        opened = [
+            (device, quarantine)
+            for ifindex, device in self._devices.items()
+            if ifindex not in shut and (quarantine := self.cuts.active(ifindex)) is not None
+        ]
+        return fresh, opened
+
+    def latch(self, seen: LatchSeen) -> Iterator[Effect]:
+        """Take a latch that the kernel or an earlier daemon shut."""
+        device = self._devices.get(seen.slot.ifindex)
+        if device is not None and self.cuts.active(device.ifindex) is None:
+            yield from self.cuts.see_latch(device, seen)
+
+    def count(self, sample: Sample, now_ns: int) -> Iterator[Effect]:
+        """Take the counters of the devices with open incidents."""
+        yield from self.incidents.count(sample, now_ns)
+
+    def tick(self, now_ns: int) -> Iterator[Effect]:
+        """Release what is due."""
+        for ifindex in self.cuts.due(now_ns):
+            device = self._devices.get(ifindex)
+            if device is not None:
+                self._fuse_told.clear()
+                yield from self.cuts.release(device, "hold", None, "", now_ns)
+        yield from self.cuts.expire_away(now_ns)
+
+    def quarantine(
+        self, device: Device, hold_ns: int | None, reason: str, uid: int, now_ns: int
+    ) -> Iterator[Effect]:
+        """Carry out an order to cut."""
+        yield from self.cuts.order(device, hold_ns, reason, uid, now_ns)
+
+    def release(self, device: Device, reason: str, uid: int, now_ns: int) -> Iterator[Effect]:
+        """Carry out an order to release."""
+        self._fuse_told.clear()
+        yield from self.cuts.release(device, "order", uid, reason, now_ns)
+
+    def watched_ports(self) -> int:
+        """Ports without uplinks: what the fuse is a share of."""
+        return sum(1 for device in self._devices.values() if device.role == "port")
+
+    def reopen(
+        self,
+        incident: Incident,
+        counters: tuple[Counters, Counters],
+        settled_frames: int,
+        now_ns: int,
+    ) -> int | None:
+        """Go on with an incident that an earlier daemon left open; its key.
+
+        None if its device is another by now: then it is over.
+        """
+        seen_at = self._devices.get(incident.ifindex)
+        if incident.uplink or seen_at is None or seen_at.name != incident.port:
+            return None
+        total = counters[0].offences(incident.check)
+        if total < incident.frames:
+            return None
+        finding = Finding(
+            key=(incident.ifindex, incident.ifindex, incident.check),
+            check=incident.check,
+            detail=incident.detail,
+            port=incident.port,
+            ifindex=incident.ifindex,
+            vm=incident.vm,
+            mac=incident.mac,
+            verdict=incident.verdict,
+            frame_hex=incident.frame_hex,
+            summary=incident.summary,
+            uplink=False,
+            direction=0,
+        )
+        base = (
+            settled_frames
+            if total >= settled_frames + incident.frames
+            else (total - incident.frames)
+        )
+        return self.incidents.reopen(finding, incident, base, now_ns)

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the journal holds: events, incidents, quarantines.
+
+All times are nanoseconds since the epoch (wall clock). Whatever a reader of the
+log is told is an `Event`; incidents and quarantines are states beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, Final, TypeAlias
+
+from sentinel.durations import format_duration
+from sentinel.vm import VmIdentity
+
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
+
+LONGEST_TEXT_CHARS: Final = 512
+"""Of a reason or a problem in an event; what is longer is cut and ends in "…"."""
+
+
+class Kind(StrEnum):
+    """Kinds of events. A reader must let pass those it does not know."""
+
+    PORT_APPEARED = "port.appeared"
+    PORT_GONE = "port.gone"
+    PORT_RENAMED = "port.renamed"
+    GUARD_ATTACHED = "guard.attached"
+    GUARD_FAILED = "guard.failed"
+    INCIDENT_OPENED = "incident.opened"
+    INCIDENT_UPDATED = "incident.updated"
+    INCIDENT_CLOSED = "incident.closed"
+    QUARANTINE_SET = "quarantine.set"
+    QUARANTINE_RELEASED = "quarantine.released"
+    QUARANTINE_REFUSED = "quarantine.refused"
+    ORDER_REFUSED = "order.refused"
+    DAEMON_STARTED = "daemon.started"
+    DAEMON_STOPPED = "daemon.stopped"
+    JOURNAL_DAMAGED = "journal.damaged"
+    JOURNAL_FULL = "journal.full"
+    JOURNAL_RECOVERED = "journal.recovered"
+    CONFIG_LOADED = "config.loaded"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One entry of the log, before it has a number."""
+
+    kind: str
+    time_ns: int
+    port: str | None
+    ifindex: int | None
+    vm: VmIdentity | None
+    body: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An event with its number. Numbers rise and never repeat; they may leave gaps."""
+
+    seq: int
+    event: Event
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as one flat JSON object, as `watch` tells it."""
+        event = self.event
+        return {
+            "seq": self.seq,
+            "kind": str(event.kind),
+            "time_ns": event.time_ns,
+            "port": event.port,
+            "ifindex": event.ifindex,
+            "vm": None if event.vm is None else asdict(event.vm),
+            "body": dict(event.body),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One cause at one port, however many frames. `id` 0: not yet in the journal."""
+
+    id: int
+    check: str
+    detail: str
+    """What of the check, e.g. "rstp"."""
+    port: str
+    ifindex: int
+    vm: VmIdentity
+    mac: str | None
+    """Source MAC of the frame."""
+    opened_wall_ns: int
+    updated_wall_ns: int
+    closed_wall_ns: int | None
+    frames: int
+    """All of them, by the kernel's counters."""
+    action: str
+    verdict: str
+    frame_hex: str
+    """First bytes of the first frame seen."""
+    summary: str
+    """One plain sentence."""
+    uplink: bool = False
+    """Seen at an uplink; `port` is then the uplink, unless the offender is known."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The incident as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """A port that is cut, and until when."""
+
+    port: str
+    ifindex: int
+    vm: VmIdentity
+    cause: str
+    """The name of a check, or "order"."""
+    reason: str
+    uid: int | None
+    """Who ordered it; None for a check."""
+    since_wall_ns: int
+    hold_ns: int | None
+    """None: until it is released."""
+    until_wall_ns: int | None
+    relapses: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The quarantine as a JSON object."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class PastCut:
+    """A quarantine in retrospect; `released_wall_ns` None: it still holds."""
+
+    cause: str
+    since_wall_ns: int
+    released_wall_ns: int | None
+
+
+def clip(text: str) -> str:
+    """Text of a bounded length, for what came from outside."""
+    return text if len(text) <= LONGEST_TEXT_CHARS else text[: LONGEST_TEXT_CHARS - 1] + "…"
+
+
+def port_appeared(
+    time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, role: str
+) -> Event:
+    """Tell of a port or an uplink that is there now."""
+    return Event(Kind.PORT_APPEARED, time_ns, port, ifindex, vm, {"role": role})
+
+
+def port_gone(time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, role: str) -> Event:
+    """Tell of a device that is not there any more."""
+    return Event(Kind.PORT_GONE, time_ns, port, ifindex, vm, {"role": role})
+
+
+def port_renamed(
+    time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, old_name: str
+) -> Event:
+    """Tell of a device's new name; `port` is the new one."""
+    return Event(Kind.PORT_RENAMED, time_ns, port, ifindex, vm, {"old_name": old_name})
+
+
+def guard_attached(
+    time_ns: int,
+    port: str,
+    ifindex: int,
+    vm: VmIdentity | None,
+    *,
+    role: str,
+    hook: str,
+    adopted: bool = False,
+) -> Event:
+    """Tell that a device's frames are judged from now on; `adopted`: they were already."""
+    body: dict[str, Json] = {"role": role, "hook": hook, "adopted": adopted}
+    return Event(Kind.GUARD_ATTACHED, time_ns, port, ifindex, vm, body)
+
+
+def guard_failed(
+    time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, role: str, problem: str
+) -> Event:
+    """Tell that a device's frames are not judged, and why."""
+    body: dict[str, Json] = {"role": role, "problem": clip(problem)}
+    return Event(Kind.GUARD_FAILED, time_ns, port, ifindex, vm, body)
+
+
+def incident_opened(incident: Incident) -> Event:
+    """Tell of an incident's first frame."""
+    return _of_incident(Kind.INCIDENT_OPENED, incident.opened_wall_ns, incident)
+
+
+def incident_updated(incident: Incident) -> Event:
+    """Tell how far an incident has got."""
+    return _of_incident(Kind.INCIDENT_UPDATED, incident.updated_wall_ns, incident)
+
+
+def incident_closed(incident: Incident) -> Event:
+    """Tell that an incident is over, and how many frames it had."""
+    return _of_incident(
+        Kind.INCIDENT_CLOSED, incident.closed_wall_ns or incident.updated_wall_ns, incident
+    )
+
+
+def quarantine_set(
+    quarantine: Quarantine, *, changed: bool = True, time_ns: int | None = None
+) -> Event:
+    """Tell of a cut, at its beginning unless `time_ns` says otherwise.
+
+    `changed` False: an order for a port that was cut already.
+    """
+    message = f"{'cut' if changed else 'stays cut'} by {_whom(quarantine.cause, quarantine.uid)}"
+    if quarantine.hold_ns is None:
+        message += " until released"
+    else:
+        message += f" for {format_duration(quarantine.hold_ns)}"
+    return _of_quarantine(
+        Kind.QUARANTINE_SET,
+        quarantine.since_wall_ns if time_ns is None else time_ns,
+        quarantine,
+        {"message": _because(message, quarantine.reason), "changed": changed},
+    )
+
+
+def quarantine_released(
+    time_ns: int, quarantine: Quarantine, *, by: str, uid: int | None = None, reason: str = ""
+) -> Event:
+    """Tell of a release; `by` is "order", "hold" or "gone" (the port went away)."""
+    how = {
+        "hold": "released: the hold is over",
+        "gone": "released: the port is gone",
+    }.get(by, f"released by {_whom(by, uid)}")
+    more: dict[str, Json] = {
+        "message": _because(how, reason),
+        "by": by,
+        "by_uid": uid,
+        "release_reason": clip(reason),
+        "changed": True,
+    }
+    return _of_quarantine(Kind.QUARANTINE_RELEASED, time_ns, quarantine, more)
+
+
+def release_idle(
+    time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, uid: int, reason: str
+) -> Event:
+    """Tell of an order to release a port that was not cut."""
+    body: dict[str, Json] = {
+        "message": _because(f"was not cut; release ordered by uid {uid}", reason),
+        "by": "order",
+        "by_uid": uid,
+        "release_reason": clip(reason),
+        "changed": False,
+    }
+    return Event(Kind.QUARANTINE_RELEASED, time_ns, port, ifindex, vm, body)
+
+
+def quarantine_refused(
+    time_ns: int,
+    port: str,
+    ifindex: int,
+    vm: VmIdentity | None,
+    *,
+    cause: str,
+    problem: str,
+    quarantined: int,
+    limit: int,
+) -> Event:
+    """Tell of a cut that the fuse forbade."""
+    body: dict[str, Json] = {
+        "cause": cause,
+        "problem": clip(problem),
+        "quarantined": quarantined,
+        "limit": limit,
+    }
+    return Event(Kind.QUARANTINE_REFUSED, time_ns, port, ifindex, vm, body)
+
+
+def order_refused(
+    time_ns: int,
+    *,
+    order: str,
+    uid: int,
+    gid: int,
+    pid: int,
+    problem: str,
+    port: str | None = None,
+    times: int = 1,
+) -> Event:
+    """Tell of a peer without the right; `times` is how many refusals this stands for."""
+    body: dict[str, Json] = {
+        "order": clip(order),
+        "uid": uid,
+        "gid": gid,
+        "pid": pid,
+        "problem": clip(problem),
+        "times": times,
+    }
+    return Event(Kind.ORDER_REFUSED, time_ns, port, None, None, body)
+
+
+def daemon_started(time_ns: int, *, version: str, pid: int, adopted: int) -> Event:
+    """Tell of a start; `adopted` is how many devices were guarded already."""
+    return _of_host(
+        Kind.DAEMON_STARTED, time_ns, {"version": version, "pid": pid, "adopted": adopted}
+    )
+
+
+def daemon_stopped(time_ns: int, *, reason: str) -> Event:
+    """Tell of a stop in good order."""
+    return _of_host(Kind.DAEMON_STOPPED, time_ns, {"message": clip(reason)})
+
+
+def journal_damaged(time_ns: int, *, problem: str, aside: str | None, salvaged: int) -> Event:
+    """Tell of a journal file that was given up, where it is now and what was saved of it."""
+    return _of_host(
+        Kind.JOURNAL_DAMAGED,
+        time_ns,
+        {"problem": clip(problem), "aside": aside, "salvaged": salvaged},
+    )
+
+
+def journal_full(time_ns: int, *, problem: str) -> Event:
+    """Tell that entries do not reach the disk from here on."""
+    return _of_host(Kind.JOURNAL_FULL, time_ns, {"problem": clip(problem)})
+
+
+def journal_recovered(time_ns: int, *, waited_ns: int, kept: int, lost: int) -> Event:
+    """Tell that entries reach the disk again: `kept` had waited, `lost` had no room to."""
+    message = f"{kept} entries had waited for the disk and are written, {lost} are lost"
+    return _of_host(
+        Kind.JOURNAL_RECOVERED,
+        time_ns,
+        {"message": message, "waited_ns": waited_ns, "kept": kept, "lost": lost},
+    )
+
+
+def config_loaded(time_ns: int, *, file: str, actions: Mapping[str, str]) -> Event:
+    """Tell which configuration holds, and each check's action in it."""
+    return _of_host(Kind.CONFIG_LOADED, time_ns, {"file": file, "actions": dict(actions)})
+
+
+def _whom(cause: str, uid: int | None) -> str:
+    if cause != "order":
+        return f"the {cause} check"
+    return "an order" if uid is None else f"an order of uid {uid}"
+
+
+def _because(message: str, reason: str) -> str:
+    return clip(f"{message}: {reason}" if reason else message)
+
+
+def _of_host(kind: Kind, time_ns: int, body: dict[str, Json]) -> Event:
+    return Event(kind, time_ns, None, None, None, body)
+
+
+def _of_incident(kind: Kind, time_ns: int, incident: Incident) -> Event:
+    body = incident.to_dict()
+    for beside in ("port", "ifindex", "vm"):
+        del body[beside]
+    return Event(kind, time_ns, incident.port, incident.ifindex, incident.vm, body)
+
+
+def _of_quarantine(
+    kind: Kind, time_ns: int, quarantine: Quarantine, more: dict[str, Json]
+) -> Event:
+    body: dict[str, Json] = {
+        "cause": quarantine.cause,
+        "reason": clip(quarantine.reason),
+        "uid": quarantine.uid,
+        "since_wall_ns": quarantine.since_wall_ns,
+        "hold_ns": quarantine.hold_ns,
+        "until_wall_ns": quarantine.until_wall_ns,
+        "relapses": quarantine.relapses,
+        **more,
+    }
+    return Event(kind, time_ns, quarantine.port, quarantine.ifindex, quarantine.vm, body)

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal: a numbered log of events, and the state of incidents and quarantines.
+
+What a call has acknowledged is on the disk, or the call said otherwise. While the
+disk is full or read-only, entries wait in memory, in order; a damaged file is moved
+aside and a fresh one begun. Numbers rise and never repeat; after a crash or damage
+there may be a gap. Nothing here ever stops the guard: that lives in the kernel.
+
+One thread at a time may call. The times of a `Journal` are wall clock, in ns.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from sentinel.errors import JournalError
+from sentinel.event import Entry, Event, Incident, PastCut, Quarantine
+from sentinel.journal_file import journal_size_bytes
+from sentinel.journal_keeper import Keeper
+from sentinel.journal_queue import CutKey
+from sentinel.journal_rows import (
+    CUT_CAUSE,
+    CUT_PORT,
+    CUT_RELEASED,
+    CUT_SINCE,
+    CUT_VM_UUID,
+    INCIDENT_CLOSED,
+    INCIDENT_PORT,
+    INCIDENT_UPDATED,
+    Row,
+    entry_of,
+    incident_of,
+    incident_row,
+    quarantine_of,
+    quarantine_row,
+)
+from sentinel.journal_schema import (
+    ACTIVE_QUARANTINES,
+    CUTS_OF_PORT,
+    CUTS_OF_VM,
+    EVENTS_AFTER,
+    INCIDENTS,
+    INCIDENTS_OF_PORT,
+    INCIDENTS_OPEN,
+    INCIDENTS_OPEN_OF_PORT,
+    OLDEST_SEQ,
+)
+from sentinel.vm import VmIdentity
+
+MOST_RETURNED: Final = 10_000
+"""Entries or incidents that one call returns at the most."""
+MOST_PAST_CUTS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class JournalStatus:
+    """How the journal does. `problem` None: nothing for an operator to look at."""
+
+    ok: bool
+    problem: str | None
+    path: str
+    entries: int
+    size_bytes: int
+    """Of the database and its log."""
+    pending: int
+    """Rows that wait in memory for the disk."""
+    lost: int
+    """Rows that found no room to wait, since the start."""
+    last_seq: int
+    writing: bool
+    """Whether entries reach the disk."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as a JSON object."""
+        return asdict(self)
+
+
+class Journal:
+    """The journal of one daemon."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_age_ns: int,
+        max_size_bytes: int,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        """Open it, or make it. What hinders that shows in `status`.
+
+        Raises JournalError only if another process writes the same journal.
+        """
+        self._keeper = Keeper(Path(path), max_age_ns, max_size_bytes, clock_ns)
+        self._waiting = self._keeper.waiting
+
+    # What is written.
+
+    def append(self, new: Sequence[Event], must_persist: bool = False) -> list[int]:
+        """Put events into the log, in order; returns their numbers.
+
+        With `must_persist`, raises JournalError if they are not on the disk yet:
+        they keep their numbers and wait, as they do without it.
+        """
+        self._keeper.refuse_if_closed()
+        given = []
+        for start in range(0, len(new), self._keeper.batch_rows):
+            for one in new[start : start + self._keeper.batch_rows]:
+                given.append(self._keeper.enqueue(one))
+            self._keeper.flush()
+        if must_persist and given and self._keeper.numbers.kept < given[-1]:
+            self._refuse()
+        return given
+
+    def save_incident(self, incident: Incident) -> int:
+        """Keep an incident's state; returns its id, a new one if it had 0."""
+        self._keeper.refuse_if_closed()
+        number = incident.id
+        if number == 0:
+            self._keeper.numbers.incident += 1
+            number = self._keeper.numbers.incident
+        self._waiting.add_incident(incident_row(number, incident))
+        self._keeper.flush()
+        return number
+
+    def save_quarantine(self, quarantine: Quarantine, must_persist: bool = False) -> None:
+        """Keep a cut, by its ifindex and since_wall_ns; the same again replaces it.
+
+        Raises JournalError as `append` does.
+        """
+        self._keeper.refuse_if_closed()
+        self._waiting.add_cut(quarantine_row(quarantine))
+        self._keeper.flush()
+        if must_persist and (quarantine.ifindex, quarantine.since_wall_ns) in self._waiting.cuts:
+            self._refuse()
+
+    def close_quarantine(
+        self, ifindex: int, since_wall_ns: int, released_wall_ns: int, released_by: str
+    ) -> None:
+        """Keep a cut's end; `released_by` as in the event. Nothing if there is no such cut."""
+        self._keeper.refuse_if_closed()
+        self._waiting.release((ifindex, since_wall_ns), released_wall_ns, released_by)
+        self._keeper.flush()
+
+    # What is read.
+
+    def events_after(self, cursor: int, limit: int = 1000) -> list[Entry]:
+        """The entries with numbers above `cursor`, the lowest first.
+
+        Raises JournalError if they are neither readable nor in memory.
+        """
+        limit = _bounded(limit)
+        waiting = self._waiting.events
+        rows: list[Row] = []
+        if not waiting or cursor < waiting[0][0] - 1:
+            rows = self._keeper.fetch(EVENTS_AFTER, (cursor, limit))
+        rows += [row for row in self._waiting.events if row[0] > cursor]
+        return [entry_of(row) for row in rows[:limit]]
+
+    def last_seq(self) -> int:
+        """The highest number that was given; 0 if none was ever."""
+        return self._keeper.numbers.given
+
+    def oldest_seq(self) -> int:
+        """The lowest number that is still there; 0 if there is no entry."""
+        (row,) = self._keeper.fetch(OLDEST_SEQ, ())
+        if row[0] is not None:
+            return int(row[0])
+        return int(self._waiting.events[0][0]) if self._waiting.events else 0
+
+    def incidents(
+        self,
+        since_ns: int = 0,
+        port: str | None = None,
+        limit: int = 50,
+        open_only: bool = False,
+    ) -> list[Incident]:
+        """Incidents that had a frame since then, the last seen first.
+
+        Raises JournalError if they are not readable.
+        """
+        limit = _bounded(limit)
+        key: tuple[str, ...] = ()
+        if port is None:
+            query = INCIDENTS_OPEN if open_only else INCIDENTS
+        else:
+            key = (port,)
+            query = INCIDENTS_OPEN_OF_PORT if open_only else INCIDENTS_OF_PORT
+        rows = {row[0]: row for row in self._keeper.fetch(query, (*key, since_ns, limit))}
+        for row in self._waiting.incidents.values():
+            rows.pop(row[0], None)
+            if (
+                row[INCIDENT_UPDATED] >= since_ns
+                and port in (None, row[INCIDENT_PORT])
+                and not (open_only and row[INCIDENT_CLOSED] is not None)
+            ):
+                rows[row[0]] = row
+        newest = sorted(rows.values(), key=lambda row: (-row[INCIDENT_UPDATED], -row[0]))
+        return [incident_of(row) for row in newest[:limit]]
+
+    def active_quarantines(self) -> list[Quarantine]:
+        """Cuts whose end is not known, the oldest first. Raises JournalError."""
+        rows = self._overlaid(self._keeper.fetch(ACTIVE_QUARANTINES, ()))
+        active = [row for row in rows if row[CUT_RELEASED] is None]
+        return [quarantine_of(row) for row in sorted(active, key=lambda row: row[CUT_SINCE])]
+
+    def past_cuts(self, port: str, vm: VmIdentity | None, since_ns: int) -> list[PastCut]:
+        """Cuts of a VM, or of a port whose VM was not known, that began since then.
+
+        The newest first, at most MOST_PAST_CUTS. Raises JournalError.
+        """
+        uuid = None if vm is None else vm.uuid
+        rows = self._keeper.fetch(CUTS_OF_PORT, (port, since_ns, MOST_PAST_CUTS))
+        if uuid is not None:
+            rows += self._keeper.fetch(CUTS_OF_VM, (uuid, since_ns, MOST_PAST_CUTS))
+        cuts = [
+            row
+            for row in self._overlaid(rows)
+            if row[CUT_SINCE] >= since_ns
+            and (
+                # Names are used again: a cut of another VM is none of this one's.
+                row[CUT_VM_UUID] == uuid
+                if uuid is not None and row[CUT_VM_UUID] is not None
+                else row[CUT_PORT] == port
+            )
+        ]
+        cuts.sort(key=lambda row: row[CUT_SINCE], reverse=True)
+        return [
+            PastCut(str(row[CUT_CAUSE]), row[CUT_SINCE], row[CUT_RELEASED])
+            for row in cuts[:MOST_PAST_CUTS]
+        ]
+
+    def relapses(self, port: str, vm: VmIdentity | None, since_ns: int) -> int:
+        """How many of `past_cuts` a check made; what was ordered is no relapse."""
+        return sum(cut.cause != "order" for cut in self.past_cuts(port, vm, since_ns))
+
+    # What is done from time to time.
+
+    def prune(self, now_ns: int) -> bool:
+        """Retry what waits, then remove history in a few bounded steps.
+
+        Returns whether there is more to remove: call again soon.
+        """
+        self._keeper.refuse_if_closed()
+        return self._keeper.prune(now_ns)
+
+    def status(self) -> JournalStatus:
+        """How it does, without a query."""
+        keeper = self._keeper
+        problems = keeper.problems()
+        return JournalStatus(
+            ok=not problems,
+            problem="; ".join(problems) or None,
+            path=str(keeper.path),
+            entries=max(0, keeper.entries) + len(self._waiting.events),
+            size_bytes=journal_size_bytes(keeper.path),
+            pending=len(self._waiting),
+            lost=self._waiting.lost,
+            last_seq=keeper.numbers.given,
+            writing=keeper.is_writing,
+        )
+
+    def close(self) -> None:
+        """Write what waits, if the disk takes it, and let the file go."""
+        self._keeper.close()
+
+    def _overlaid(self, rows: list[Row]) -> list[Row]:
+        """Rows of quarantines with what still waits laid over them."""
+        found: dict[CutKey, Row] = {(row[0], row[1]): row for row in rows}
+        for released_ns, released_by, ifindex, since_ns in self._waiting.releases.values():
+            key = (ifindex, since_ns)
+            if key in found:
+                row = found[key]
+                found[key] = (*row[:CUT_RELEASED], released_ns, released_by)
+        return list((found | self._waiting.cuts).values())
+
+    def _refuse(self) -> None:
+        raise JournalError(
+            f"not on the disk yet, but kept in memory until it is: {self._keeper.trouble()}"
+        )
+
+
+def _bounded(limit: int) -> int:
+    return max(0, min(limit, MOST_RETURNED))

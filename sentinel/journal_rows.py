@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal's rows to and from the types of `event`.
+
+Writing never raises, whatever an event holds. Reading is forgiving: a row of
+another version or with damaged text is still an entry, since a journal that
+cannot be shown helps nobody.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from sentinel.event import Entry, Event, Incident, Json, Quarantine
+from sentinel.vm import UNKNOWN_VM, VmIdentity
+
+LARGEST_BODY_BYTES: Final = 16_384
+
+Row = tuple[Any, ...]
+
+INCIDENT_PORT: Final = 3
+INCIDENT_UPDATED: Final = 8
+"""Where updated_wall_ns stands in an incident's row; likewise below."""
+INCIDENT_CLOSED: Final = 9
+CUT_SINCE: Final = 1
+CUT_PORT: Final = 2
+CUT_VM_UUID: Final = 3
+CUT_CAUSE: Final = 5
+CUT_RELEASED: Final = 11
+CUT_RELEASED_BY: Final = 12
+
+
+def event_row(seq: int, event: Event) -> Row:
+    """An event as it is stored; never raises, whatever the event holds."""
+    body = _json(event.body)
+    if len(body) > LARGEST_BODY_BYTES:
+        body = _json({"message": "too large to be kept", "bytes": len(body)})
+    return (
+        seq,
+        _integer(event.time_ns),
+        _text(event.kind),
+        None if event.port is None else _text(event.port),
+        None if event.ifindex is None else _integer(event.ifindex),
+        _vm_text(event.vm),
+        body,
+    )
+
+
+def entry_of(row: Row) -> Entry:
+    """The entry in a row."""
+    seq, time_ns, kind, port, ifindex, vm, body = row
+    try:
+        content = orjson.loads(body)
+    except (orjson.JSONDecodeError, TypeError):
+        content = None
+    if not isinstance(content, dict):
+        content = {"problem": "this entry's text in the journal is damaged"}
+    event = Event(str(kind), _number(time_ns), port, ifindex, _vm(vm), content)
+    return Entry(seq, event)
+
+
+def incident_row(number: int, incident: Incident) -> Row:
+    """An incident as it is stored, under its number."""
+    return (
+        number,
+        _text(incident.check),
+        _text(incident.detail),
+        _text(incident.port),
+        _integer(incident.ifindex),
+        _vm_text(incident.vm),
+        None if incident.mac is None else _text(incident.mac),
+        _integer(incident.opened_wall_ns),
+        _integer(incident.updated_wall_ns),
+        None if incident.closed_wall_ns is None else _integer(incident.closed_wall_ns),
+        _integer(incident.frames),
+        _text(incident.action),
+        _text(incident.verdict),
+        _text(incident.frame_hex),
+        _text(incident.summary),
+        int(incident.uplink),
+    )
+
+
+def incident_of(row: Row) -> Incident:
+    """The incident in a row."""
+    closed = row[INCIDENT_CLOSED]
+    return Incident(
+        id=row[0],
+        check=str(row[1]),
+        detail=str(row[2]),
+        port=str(row[3]),
+        ifindex=_number(row[4]),
+        vm=_vm(row[5]) or UNKNOWN_VM,
+        mac=row[6],
+        opened_wall_ns=_number(row[7]),
+        updated_wall_ns=_number(row[INCIDENT_UPDATED]),
+        closed_wall_ns=None if closed is None else _number(closed),
+        frames=_number(row[10]),
+        action=str(row[11]),
+        verdict=str(row[12]),
+        frame_hex=str(row[13]),
+        summary=str(row[14]),
+        uplink=bool(row[15]),
+    )
+
+
+def quarantine_row(quarantine: Quarantine) -> Row:
+    """A quarantine as it is stored, not released."""
+    return (
+        _integer(quarantine.ifindex),
+        _integer(quarantine.since_wall_ns),
+        _text(quarantine.port),
+        None if quarantine.vm.uuid is None else _text(quarantine.vm.uuid),
+        _vm_text(quarantine.vm),
+        _text(quarantine.cause),
+        _text(quarantine.reason),
+        quarantine.uid,
+        None if quarantine.hold_ns is None else _integer(quarantine.hold_ns),
+        None if quarantine.until_wall_ns is None else _integer(quarantine.until_wall_ns),
+        quarantine.relapses,
+        None,
+        None,
+    )
+
+
+def quarantine_of(row: Row) -> Quarantine:
+    """The quarantine in a row."""
+    return Quarantine(
+        port=str(row[2]),
+        ifindex=_number(row[0]),
+        vm=_vm(row[4]) or UNKNOWN_VM,
+        cause=str(row[5]),
+        reason=str(row[6]),
+        uid=row[7],
+        since_wall_ns=_number(row[1]),
+        hold_ns=row[8],
+        until_wall_ns=row[9],
+        relapses=_number(row[10]),
+    )
+
+
+_vm_decoder = msgspec.json.Decoder(VmIdentity)
+
+
+def _vm(text: object) -> VmIdentity | None:
+    if text is None:
+        return None
+    try:
+        return _vm_decoder.decode(str(text))
+    except msgspec.MsgspecError:
+        return UNKNOWN_VM
+
+
+def _vm_text(vm: VmIdentity | None) -> str | None:
+    return None if vm is None else _json(vm)
+
+
+def _json(value: object) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return orjson.dumps(_plain(msgspec.to_builtins(value, enc_hook=str))).decode()
+
+
+def _plain(value: object) -> Json:
+    """What JSON can carry: no lone surrogates, no numbers beyond 64 bits."""
+    if isinstance(value, dict):
+        return {_text(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int):
+        return value if -(1 << 63) <= value < 1 << 64 else str(value)
+    return _text(value)
+
+
+def _text(value: object) -> str:
+    """Text as SQLite can hold it: a device's name may be no UTF-8."""
+    return str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def _integer(value: int) -> int:
+    return max(-(1 << 63), min(value, (1 << 63) - 1))
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0

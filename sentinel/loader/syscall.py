@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Typed doors to shim.c: a negative errno becomes a `KernelError`, nothing else."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sentinel.errors import KernelError
+from sentinel.loader._libbpf import ffi, lib
+
+
+def check(result: int, what: str) -> int:
+    """`result`, or KernelError saying what failed and why where it is negative."""
+    if result < 0:
+        raise KernelError(f"{what}: {os.strerror(-result)}", errno=-result)
+    return result
+
+
+def open_pin(path: Path) -> int:
+    """Descriptor of what is pinned at `path`. Raises KernelError (ENOENT if nothing is)."""
+    return check(lib.ts_obj_get(os.fsencode(path)), f"open the pin {path}")
+
+
+def pin(fd: int, path: Path) -> None:
+    """Pins an object. Raises KernelError (EEXIST if something is pinned there)."""
+    check(lib.ts_obj_pin(fd, os.fsencode(path)), f"pin at {path}")
+
+
+def map_lookup(fd: int, key: bytes, value_bytes: int, what: str) -> bytes:
+    """One element of a map that is not per CPU."""
+    value = ffi.new("uint8_t[]", value_bytes)
+    check(lib.ts_map_lookup(fd, key, value), f"read {what}")
+    return bytes(ffi.buffer(value))
+
+
+def map_update(fd: int, key: bytes | None, value: bytes, what: str) -> None:
+    """Writes one element; a queue has no key."""
+    check(lib.ts_map_update(fd, key if key is not None else ffi.NULL, value), f"write {what}")
+
+
+def map_delete(fd: int, key: bytes, what: str) -> None:
+    """Removes one element; one that is not there is no error."""
+    result = lib.ts_map_delete(fd, key)
+    if result != -errno.ENOENT:
+        check(result, f"remove from {what}")
+
+
+def queue_pop(fd: int, value_bytes: int, what: str) -> bytes | None:
+    """The oldest element of a queue, removed; None if it is empty."""
+    value = ffi.new("uint8_t[]", value_bytes)
+    result = lib.ts_queue_pop(fd, value)
+    if result == -errno.ENOENT:
+        return None
+    check(result, f"take from {what}")
+    return bytes(ffi.buffer(value))
+
+
+def percpu_sums(fd: int, keys: Sequence[int], words: int, what: str) -> list[tuple[int, ...]]:
+    """For each key the sums over all CPUs of its `words` 64-bit counters."""
+    if not keys:
+        return []
+    sums = ffi.new("uint64_t[]", len(keys) * words)
+    check(lib.ts_percpu_sums(fd, list(keys), len(keys), words, sums), f"read {what}")
+    flat = ffi.unpack(sums, len(keys) * words)
+    return [tuple(flat[at : at + words]) for at in range(0, len(flat), words)]
+
+
+def percpu_clear(fd: int, key: int, words: int, what: str) -> None:
+    """Sets a per-CPU element to zero on every CPU."""
+    check(lib.ts_percpu_clear(fd, key, words), f"clear {what}")
+
+
+def program_id(fd: int) -> int:
+    """The kernel's id of a loaded program."""
+    found = ffi.new("uint32_t *")
+    check(lib.ts_prog_id(fd, found), "ask for a program's id")
+    return int(found[0])
+
+
+def program_name(prog_id: int) -> str:
+    """A program's name (at most 15 characters) by id. Needs CAP_SYS_ADMIN."""
+    name = ffi.new("char[16]")
+    check(lib.ts_prog_name(prog_id, name), f"ask for the name of program {prog_id}")
+    return str(ffi.string(name).decode("ascii", "replace"))
+
+
+def wait_for_programs() -> None:
+    """Returns when every frame that began before is done with its program."""
+    check(lib.ts_wait_for_programs(), "wait for running programs (membarrier)")
+
+
+class MappedMap:
+    """An array map in our address space: single fields are read and stored atomically."""
+
+    def __init__(self, fd: int, size_bytes: int, what: str) -> None:
+        page = os.sysconf("SC_PAGESIZE")
+        self._bytes = -(-size_bytes // page) * page
+        self._memory = lib.ts_map_memory(fd, self._bytes)
+        if self._memory == ffi.NULL:
+            raise KernelError(f"map {what} into memory: {os.strerror(ffi.errno)}", ffi.errno)
+        self._size = size_bytes
+
+    def close(self) -> None:
+        """Gives the memory back; no method may be called after."""
+        if self._memory != ffi.NULL:
+            lib.ts_unmap_memory(self._memory, self._bytes)
+            self._memory = ffi.NULL
+
+    def snapshot(self) -> bytes:
+        """A copy of all of it; each field is whole, the copy is of no single moment."""
+        return bytes(ffi.buffer(self._memory, self._size))
+
+    def load_u32(self, offset: int) -> int:
+        """The 32-bit field at this offset in bytes."""
+        return int(lib.ts_load_u32(self._memory + offset))
+
+    def store_u32(self, offset: int, value: int) -> None:
+        """Stores a 32-bit field."""
+        lib.ts_store_u32(self._memory + offset, value)
+
+    def load_u64(self, offset: int) -> int:
+        """The 64-bit field at this offset in bytes."""
+        return int(lib.ts_load_u64(self._memory + offset))
+
+    def store_u64(self, offset: int, value: int) -> None:
+        """Stores a 64-bit field."""
+        lib.ts_store_u64(self._memory + offset, value)
+
+    def add_u32(self, offset: int, difference: int) -> None:
+        """Adds to a 32-bit field."""
+        lib.ts_add_u32(self._memory + offset, difference)
+
+    def swap_u32(self, offset: int, expected: int, desired: int) -> int:
+        """Stores `desired` where the field was `expected`; returns what it was."""
+        return int(lib.ts_swap_u32(self._memory + offset, expected, desired))

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What may be asked at the control socket: one JSON object a line, by its `op`.
+
+The requests are the types below, validated before anything looks at them; an
+unknown member is an error. Answers are in `envelope`. After a `watch` the first
+answer says from where, and then every line is one event.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from sentinel import envelope
+from sentinel.errors import PortGoneError, ProtocolError, RefusedError
+
+MAX_INCIDENTS = 1000
+MAX_REASON_CHARACTERS = 400
+
+_LONGEST_PROBLEM_CHARACTERS = 200
+_INT64_MAX = 2**63 - 1
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_Reason = Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARACTERS)]
+_Natural = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
+_Positive = Annotated[int, msgspec.Meta(ge=1, le=_INT64_MAX)]
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, as the kernel saw it when it connected (SO_PEERCRED)."""
+
+    pid: int
+    uid: int
+    gid: int
+    groups: frozenset[int]
+
+    def may_order(self, group_gid: int | None) -> bool:
+        """Root, or a member of the group; with no group, root alone."""
+        if self.uid == 0:
+            return True
+        return group_gid is not None and (self.gid == group_gid or group_gid in self.groups)
+
+
+class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op"):
+    pass
+
+
+class Ping(_Request, frozen=True, tag="ping"):
+    """Is anybody there? Answers {}."""
+
+
+class Status(_Request, frozen=True, tag="status"):
+    """How the guard is doing."""
+
+
+class Ports(_Request, frozen=True, tag="ports"):
+    """Every port and uplink with its counters."""
+
+
+class Show(_Request, frozen=True, tag="show"):
+    """Everything about one port."""
+
+    port: _Name
+
+
+class Incidents(_Request, frozen=True, tag="incidents"):
+    """Incidents, the newest first; `since_wall_ns` is nanoseconds since the epoch."""
+
+    since_wall_ns: _Natural | None = None
+    port: _Name | None = None
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_INCIDENTS)] = 50
+    open: bool = False
+
+
+class Watch(_Request, frozen=True, tag="watch"):
+    """Events as they are journaled, from the one after `after`; null: from now on."""
+
+    after: _Natural | None = None
+
+
+class Quarantine(_Request, frozen=True, tag="quarantine"):
+    """Cut a port. `for_ns` null: until released."""
+
+    port: _Name
+    for_ns: _Positive | None = None
+    reason: _Reason = ""
+
+
+class Release(_Request, frozen=True, tag="release"):
+    """End a port's quarantine."""
+
+    port: _Name
+    reason: _Reason = ""
+
+
+Request = Ping | Status | Ports | Show | Incidents | Watch | Quarantine | Release
+
+_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
+
+
+def decode_request(line: bytes) -> Request:
+    """The request in a line. Raises ProtocolError, with a message fit for the asker."""
+    try:
+        return _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = str(error)
+        if len(problem) > _LONGEST_PROBLEM_CHARACTERS:
+            problem = problem[:_LONGEST_PROBLEM_CHARACTERS] + "…"
+        raise ProtocolError(f"not a request: {problem}") from None
+
+
+def code_of(error: Exception) -> str:
+    """The answer's code for an error that a handler raised on purpose."""
+    if isinstance(error, PortGoneError):
+        return envelope.NOT_FOUND
+    if isinstance(error, RefusedError):
+        return envelope.REFUSED
+    if isinstance(error, ProtocolError):
+        return envelope.USAGE
+    return envelope.INTERNAL

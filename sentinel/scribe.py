@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The journal behind the event loop: one thread writes and reads it, in order.
+
+A disk that hangs hangs that thread alone. What waits for it is bounded, and
+what finds no room is counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from sentinel import event
+from sentinel.effect import Effect, EndCut, Keep, KeepCut, Log, Open, Shut
+from sentinel.errors import JournalError
+from sentinel.event import Event, Kind
+from sentinel.journal import Journal
+
+T = TypeVar("T")
+
+MOST_WAITING: Final = 10_000
+BATCH: Final = 500
+PERSIST_WAIT_S: Final = 5.0
+
+_TELLERS: Final = {
+    Kind.INCIDENT_OPENED: event.incident_opened,
+    Kind.INCIDENT_UPDATED: event.incident_updated,
+    Kind.INCIDENT_CLOSED: event.incident_closed,
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Scribe:
+    """Carries `Log`, `Keep`, `KeepCut` and `EndCut` to the journal."""
+
+    def __init__(self, journal: Journal, on_written: Callable[[], None]) -> None:
+        """`on_written` is called in the event loop after a batch."""
+        self._journal = journal
+        self._on_written = on_written
+        self._waiting: list[Effect] = []
+        self._wake = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._incident_ids: dict[int, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self.lost = 0
+        """Effects that found no room to wait."""
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.create_task(self._run(), name="scribe")
+
+    async def stop(self) -> None:
+        """Write what waits, close the journal and end the thread."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        batch, self._waiting = self._waiting, []
+        await self._in_thread(lambda: self._write(batch))
+        await self._in_thread(self._journal.close)
+        self._thread.shutdown(wait=False)
+
+    def know_incident(self, key: int, number: int) -> None:
+        """Say under which number an incident is kept already."""
+        self._incident_ids[key] = number
+
+    def put(self, effects: Iterable[Effect]) -> None:
+        """Have effects written soon, in order; those of the kernel are passed over."""
+        for effect in effects:
+            if isinstance(effect, Shut | Open):
+                continue
+            if len(self._waiting) >= MOST_WAITING:
+                self.lost += 1
+                continue
+            self._waiting.append(effect)
+        self._wake.set()
+
+    async def persist(self, effects: Iterable[Effect]) -> bool:
+        """Have effects written now; whether they are on the disk.
+
+        False does not lose them: they wait for the disk.
+        """
+        earlier, self._waiting = self._waiting, []
+        batch = [*earlier, *effects]
+        written = asyncio.ensure_future(self._in_thread(lambda: self._write(batch, True)))
+        try:
+            return await asyncio.wait_for(asyncio.shield(written), PERSIST_WAIT_S)
+        except TimeoutError:
+            return False
+        finally:
+            self._on_written()
+
+    async def ask(self, question: Callable[[Journal], T]) -> T:
+        """What the journal says. Raises JournalError."""
+        return await self._in_thread(lambda: question(self._journal))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
+                await self._in_thread(lambda batch=batch: self._write(batch))  # type: ignore[misc]
+                self._on_written()
+
+    def _write(self, batch: list[Effect], must_persist: bool = False) -> bool:
+        """In the journal's thread. The journal keeps in memory what the disk refuses."""
+        events: list[Event] = []
+        try:
+            for effect in batch:
+                match effect:
+                    case Log(event=one):
+                        events.append(one)
+                    case Keep():
+                        events += self._keep(effect)
+                    case KeepCut(quarantine=quarantine):
+                        self._journal.save_quarantine(quarantine)
+                    case EndCut():
+                        self._journal.close_quarantine(
+                            effect.ifindex, effect.since_wall_ns, effect.released_wall_ns, effect.by
+                        )
+            self._journal.append(events, must_persist=must_persist)
+        except JournalError as refused:
+            if not must_persist:
+                _log.error("the journal does not take events: %s", refused)
+            return False
+        return True
+
+    def _keep(self, keep: Keep) -> list[Event]:
+        incident = replace(keep.incident, id=self._incident_ids.get(keep.key, 0))
+        number = self._journal.save_incident(incident)
+        self._incident_ids[keep.key] = number
+        if keep.incident.closed_wall_ns is not None:
+            del self._incident_ids[keep.key]
+        if keep.kind is None:
+            return []
+        return [_TELLERS[keep.kind](replace(incident, id=number))]

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting for readiness instead of sleeping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+Found = TypeVar("Found")
+
+
+def wait_until(
+    predicate: Callable[[], Found], timeout_s: float, what: str, every_s: float = 0.005
+) -> Found:
+    """Return the predicate's first true answer.
+
+    Raises TimeoutError, naming `what` and the last answer, after `timeout_s`.
+    The predicate is asked at least twice, so that a machine that stood still
+    meanwhile is not taken for a failure.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        late = time.monotonic() >= deadline
+        answer = predicate()
+        if answer:
+            return answer
+        if late:
+            raise TimeoutError(f"waited {timeout_s:g} s for {what}; last answer {answer!r}")
+        time.sleep(every_s)

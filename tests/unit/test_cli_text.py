@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables, times and hex: how text is laid out for a person."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sentinel.cli_text import (
+    Style,
+    clip,
+    hexdump,
+    member,
+    moment,
+    named_once,
+    number,
+    pairs,
+    plain,
+    seconds,
+    several,
+    size,
+    style_for,
+    table,
+)
+from sentinel.terminal import columns
+
+SECOND_NS = 1_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def _summer_in_paris(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "CEST-2")
+    time.tzset()
+
+
+def test_colours_only_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert style_for(True).paint("red", "x") == "\x1b[31mx\x1b[0m"
+    assert style_for(False).paint("red", "x") == "x"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert style_for(True).paint("red", "x") == "x"
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert style_for(True).paint("red", "x") == "x"
+
+
+def test_a_table_is_aligned() -> None:
+    lines = table(("PORT", "FRAMES"), [("tap1", "7"), ("tap1000", "1,000,000")], right=[1])
+    assert lines == [
+        "PORT        FRAMES",
+        "tap1             7",
+        "tap1000  1,000,000",
+    ]
+
+
+def test_wide_letters_keep_a_table_aligned() -> None:
+    lines = table(("VM", "N"), [("東京", "1"), ("web", "2")])
+    assert {
+        columns(line[: line.index(digit)]) for line, digit in zip(lines[1:], "12", strict=True)
+    } == {6}
+
+
+@given(st.text(max_size=50), st.integers(1, 30))
+def test_a_clipped_text_fits_and_is_printable(text: str, width: int) -> None:
+    shown = clip(text, width)
+    assert columns(shown) <= width
+    assert shown.isprintable()
+
+
+def test_moment_has_a_zone() -> None:
+    assert moment(0) == "1970-01-01 02:00:00 +0200"
+    assert moment(None) == "unknown time"
+    assert moment(2**63 - 1).startswith("2262-")
+    assert moment(10**30) == f"{10**30} ns"
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "text"),
+    [(0, "0s"), (-5, "0s"), (999_000_000, "0s"), (61 * SECOND_NS + 5, "1m1s"), (None, "unknown")],
+)
+def test_seconds(duration_ns: object, text: str) -> None:
+    assert seconds(duration_ns) == text
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (40960, "41 kB"), (256_000_000, "256 MB"), (None, "?")],
+)
+def test_size(size_bytes: object, text: str) -> None:
+    assert size(size_bytes) == ("unknown size" if text == "?" else text)
+
+
+def test_numbers() -> None:
+    assert number(1234567) == "1,234,567"
+    assert number(None) == "-"
+    assert several(1, "port", "ports") == "1 port"
+    assert several(0, "port", "ports") == "0 ports"
+
+
+def test_hexdump() -> None:
+    assert hexdump("0180c200000052540000000700274242030000020200") == [
+        "0000: 0180 c200 0000 5254 0000 0007 0027 4242  ......RT.....'BB",
+        "0010: 0300 0002 0200                           ......",
+    ]
+    assert hexdump("1b5b324a7f80") == ["0000: 1b5b 324a 7f80" + " " * 27 + ".[2J.."]
+    assert hexdump("no\x1bhex") == ["no\\x1bhex"]
+    assert hexdump("") == []
+
+
+def test_values_in_words() -> None:
+    assert plain(None) == "unknown"
+    assert plain(True) == "yes"
+    assert plain(["a\x1b", 1]) == "a\\x1b, 1"
+    assert plain([]) == "none"
+    assert plain({"a": {"b": None}}) == "a b unknown"
+    assert member("since_wall_ns", 0) == "1970-01-01 02:00:00 +0200"
+    assert member("hold_ns", 90 * SECOND_NS) == "1m30s"
+    assert member("hold_ns", None) == "unknown"
+
+
+def test_pairs() -> None:
+    facts = named_once([("a", "1"), ("a", "2"), ("bcd", "3"), ("a", "4")])
+    assert pairs(facts) == ["  a    1", "       2", "  bcd  3", "  a    4"]
+    assert pairs([]) == []
+
+
+def test_no_style_adds_nothing() -> None:
+    assert Style(False).paint("bold", "x") == "x"
