@@ -28,6 +28,7 @@
 #define VLAN_TAG_BYTES 4
 #define ETH_P_QINQ_OLD 0x9100
 #define ETH_P_JUMBO_LLC 0x8870 /* LLC in a frame too long for a length field */
+#define ETH_P_STP 0x8181 /* no bridge sends it; dissectors read a BPDU behind it */
 
 #define SLOW_LINEAR_BYTES 2048 /* all that a slow path ever looks at */
 
@@ -35,6 +36,15 @@
 #define LLC_SAP_SNAP 0xaa
 #define LLC_UI 0x03
 #define LLC_POLL_FINAL 0x10
+#define LLC_NUMBERED 0x01 /* clear in information frames alone, of two control bytes */
+
+#define OUI_RFC1042 0x000000 /* an ethertype follows */
+#define OUI_8021H 0x0000f8 /* as does here */
+#define OUI_CISCO 0x00000c
+#define OUI_8021 0x0080c2
+#define PID_PVST 0x010b
+#define PID_VLAN_BRIDGE 0x010c
+#define PID_BPDU 0x000e /* RFC 2684 section 5.2 */
 
 #define DHCP_SERVER_PORT 67
 #define DHCP_CLIENT_PORT 68
@@ -43,7 +53,8 @@
 #define DHCP_FILE_OFFSET 108
 #define DHCP_COOKIE_OFFSET 236
 #define DHCP_OPTIONS_OFFSET 240
-#define DHCP_OPTION_STEPS 840 /* enough for any options in 1500 bytes: 3 bytes in 2 steps */
+#define DHCP_SEARCH_BYTES 1536 /* of a frame: any option of a packet of 1500 bytes */
+#define DHCP_OPTION_STEPS 840 /* enough for all of them: 3 bytes in 2 steps */
 #define DHCP_OPTION_END 255 /* and a pad is 0, its successor in eight bits */
 #define DHCP_OPTION_OVERLOAD 52
 #define DHCP_OPTION_TYPE 53 /* differs from 52 in the last bit alone */
@@ -193,17 +204,17 @@ static __always_inline void frame_read_tags(const struct __sk_buff *skb, struct 
 	}
 }
 
-/* GARP shares STP's LLC header: 01:80:c2:00:00:20 to :2f (IEEE 802.1D-2004 table 12-1). */
-static __always_inline bool is_garp_address(const __u8 *mac)
+/*
+ * GARP shares STP's LLC header. Its addresses are 01:80:c2:00:00:20 to :2f (IEEE
+ * 802.1D-2004 table 12-1), and :0d between provider bridges (IEEE 802.1ad).
+ */
+static __always_inline bool is_garp(const __u8 *to, const struct bpdu_header *bpdu)
 {
-	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && mac[3] == 0 && mac[4] == 0 &&
-	       (mac[5] & 0xf0) == 0x20;
-}
-
-static __always_inline bool is_bridge_address(const __u8 *mac)
-{
-	return mac[0] == 0x01 && mac[1] == 0x80 && mac[2] == 0xc2 && mac[3] == 0 && mac[4] == 0 &&
-	       (mac[5] == 0x00 || mac[5] == 0x08);
+	if (to[0] != 0x01 || to[1] != 0x80 || to[2] != 0xc2 || to[3] || to[4])
+		return false;
+	if (to[5] == 0x0d)
+		return bpdu && bpdu->protocol == bpf_htons(1);
+	return (to[5] & 0xf0) == 0x20;
 }
 
 /* IEEE 802.1Q-2018 section 14.4: type 0x00 or 0x80 is STP's, 0x02 is by version. */
@@ -223,29 +234,44 @@ static __always_inline __u8 bpdu_kind(const struct bpdu_header *bpdu)
 static __always_inline void frame_read_stp(struct cursor *cursor, const __u8 *to,
 					   struct frame *frame)
 {
-	struct bpdu_header *bpdu;
+	struct bpdu_header *bpdu = cursor_take(cursor, struct bpdu_header);
 
-	if (is_garp_address(to))
-		return;
-	bpdu = cursor_take(cursor, struct bpdu_header);
-	/* Protocol 1 is GARP's, wherever it is sent but to the bridges. */
-	if (bpdu && bpdu->protocol == bpf_htons(1) && !is_bridge_address(to))
+	if (is_garp(to, bpdu))
 		return;
 	frame->is_bpdu = true;
 	frame->bpdu = bpdu ? bpdu_kind(bpdu) : TAP_BPDU_OTHER;
 }
 
-static __always_inline void frame_read_snap(struct cursor *cursor, struct frame *frame)
+static __always_inline void frame_read_bare_stp(const struct __sk_buff *skb, struct frame *frame)
+{
+	struct cursor cursor = cursor_at(skb, frame->l3_offset);
+	struct bpdu_header *bpdu = cursor_take(&cursor, struct bpdu_header);
+
+	frame->is_bpdu = true;
+	frame->bpdu = bpdu ? bpdu_kind(bpdu) : TAP_BPDU_OTHER;
+}
+
+/* Behind SNAP stands a BPDU, or the type that a frame without LLC would have had. */
+static __always_inline void frame_read_snap(struct cursor *cursor, const __u8 *to,
+					    struct frame *frame)
 {
 	struct snap_header *snap = cursor_take(cursor, struct snap_header);
+	__u32 oui;
+	__u16 pid;
 
-	if (!snap || snap->oui[0] != 0x00 || snap->oui[1] != 0x00 || snap->oui[2] != 0x0c)
+	if (!snap)
 		return;
-	/* 010b is PVST+, 010c the VLAN bridge's. */
-	if (snap->pid != bpf_htons(0x010b) && snap->pid != bpf_htons(0x010c))
-		return;
-	frame->is_bpdu = true;
-	frame->bpdu = TAP_BPDU_PVST;
+	oui = snap->oui[0] << 16 | snap->oui[1] << 8 | snap->oui[2];
+	pid = bpf_ntohs(snap->pid);
+	if (oui == OUI_CISCO && (pid == PID_PVST || pid == PID_VLAN_BRIDGE)) {
+		frame->is_bpdu = true;
+		frame->bpdu = TAP_BPDU_PVST;
+	} else if (oui == OUI_8021 && pid == PID_BPDU) {
+		frame_read_stp(cursor, to, frame);
+	} else if (oui == OUI_RFC1042 || oui == OUI_8021H) {
+		frame->ethertype = pid;
+		frame->l3_offset += sizeof(struct llc_header) + sizeof(*snap);
+	}
 }
 
 static __always_inline void frame_read_llc(const struct __sk_buff *skb, struct frame *frame)
@@ -255,12 +281,17 @@ static __always_inline void frame_read_llc(const struct __sk_buff *skb, struct f
 	struct cursor cursor = cursor_at(skb, frame->l3_offset);
 	struct llc_header *llc = cursor_take(&cursor, struct llc_header);
 
-	if (!mac || !llc || (llc->control & ~LLC_POLL_FINAL) != LLC_UI)
+	if (!mac || !llc)
 		return;
-	if (llc->dsap == LLC_SAP_STP)
+	if ((llc->control & ~LLC_POLL_FINAL) == LLC_UI) {
+		if (llc->dsap == LLC_SAP_STP)
+			frame_read_stp(&cursor, mac->to, frame);
+		else if (llc->dsap == LLC_SAP_SNAP && llc->ssap == LLC_SAP_SNAP)
+			frame_read_snap(&cursor, mac->to, frame);
+	} else if (!(llc->control & LLC_NUMBERED) && llc->dsap == LLC_SAP_STP &&
+		   cursor_take(&cursor, __u8)) {
 		frame_read_stp(&cursor, mac->to, frame);
-	else if (llc->dsap == LLC_SAP_SNAP && llc->ssap == LLC_SAP_SNAP)
-		frame_read_snap(&cursor, frame);
+	}
 }
 
 /* The magic cookie and the first option. Fewer bytes hold no type. */
@@ -285,7 +316,8 @@ static __always_inline __u32 is_zero(__u8 byte)
 
 /*
  * RFC 2132 section 2: options are code, length, value; pads and the end have
- * no length. Nothing that is looked for fits into the last two bytes.
+ * no length. Nothing that is looked for fits into the last two bytes. `end` is
+ * at most DHCP_SEARCH_BYTES, so that no offset wraps.
  *
  * The loop is written for verifiers, which keep every branch that is still to
  * be tried: few branches, and `offset` in memory that they know nothing about.
@@ -330,17 +362,22 @@ __noinline __u32 dhcp_search_type(struct __sk_buff *skb, __u32 bootp, __u32 end)
 {
 	struct dhcp_found found = {};
 	volatile __u16 *offset = scratch_offset();
+	__u32 overload;
 
 	if (!offset)
 		return TAP_DHCP_OTHER;
+	if (end > DHCP_SEARCH_BYTES)
+		end = DHCP_SEARCH_BYTES;
 	*offset = bootp + DHCP_OPTIONS_OFFSET;
 	dhcp_walk(skb, offset, end, DHCP_OPTION_STEPS, &found);
-	if (!found.type && (found.overload & DHCP_OVERLOAD_FILE)) {
+	/* Only here: option 52 inside of `file` or `sname` sends nobody anywhere. */
+	overload = found.overload;
+	if (!found.type && (overload & DHCP_OVERLOAD_FILE)) {
 		*offset = bootp + DHCP_FILE_OFFSET;
 		dhcp_walk(skb, offset, bootp + DHCP_COOKIE_OFFSET,
 			  DHCP_COOKIE_OFFSET - DHCP_FILE_OFFSET, &found);
 	}
-	if (!found.type && (found.overload & DHCP_OVERLOAD_SNAME)) {
+	if (!found.type && (overload & DHCP_OVERLOAD_SNAME)) {
 		*offset = bootp + DHCP_SNAME_OFFSET;
 		dhcp_walk(skb, offset, bootp + DHCP_FILE_OFFSET,
 			  DHCP_FILE_OFFSET - DHCP_SNAME_OFFSET, &found);
@@ -385,13 +422,13 @@ static __always_inline void frame_read_dhcp(struct __sk_buff *skb, struct frame 
 	if (!udp || !(is_dhcp_port(udp->source) || is_dhcp_port(udp->dest)))
 		return;
 	udp_bytes = bpf_ntohs(udp->len);
-	/* A total length of 0 is what segmentation offload leaves. */
-	if (udp_bytes < sizeof(*udp) ||
-	    (ip_bytes && ip_bytes < offset - frame->l3_offset + sizeof(*udp)))
-		return;
 	end = offset + udp_bytes;
+	/* A total length of 0 is what segmentation offload leaves. */
 	if (ip_bytes && end > frame->l3_offset + ip_bytes)
 		end = frame->l3_offset + ip_bytes;
+	/* An empty datagram is no message. */
+	if (end <= offset + sizeof(*udp) || !cursor_take(&cursor, __u8))
+		return;
 	frame->is_dhcp = true;
 	frame->dhcp = dhcp_type(skb, offset + sizeof(*udp), end);
 }
@@ -490,8 +527,10 @@ static __always_inline void frame_read(struct __sk_buff *skb, struct frame *fram
 	frame_read_tags(skb, frame);
 	if (is_llc(frame->ethertype))
 		frame_read_llc(skb, frame);
-	else if (frame->ethertype == ETH_P_IP)
+	if (frame->ethertype == ETH_P_IP)
 		frame_read_dhcp(skb, frame);
+	else if (frame->ethertype == ETH_P_STP)
+		frame_read_bare_stp(skb, frame);
 }
 
 #endif

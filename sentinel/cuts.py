@@ -101,24 +101,29 @@ class CutBook:
     def order(
         self, device: Device, hold: int | None, reason: str, uid: int, now_ns: int
     ) -> Iterator[Effect]:
-        """Cut a port by order. One that is cut already stays so, on the order's terms."""
+        """Cut a port by order. One that is cut already stays so, on the order's terms.
+
+        What a repeated order does not say (how long, why) stays as it was ordered.
+        """
         before = self._active.get(device.ifindex)
         self._take_away(device, device.ifindex)
+        since_ns = now_ns if before is None else before.since_wall_ns
+        until_ns = until_wall_ns(now_ns, hold)
+        if before is not None and before.cause == "order" and hold is None:
+            until_ns = before.until_wall_ns
         quarantine = Quarantine(
             port=device.name,
             ifindex=device.ifindex,
             vm=device.vm,
             cause="order",
-            reason=reason,
+            reason=reason or ("" if before is None else before.reason),
             uid=uid,
-            since_wall_ns=now_ns if before is None else before.since_wall_ns,
-            hold_ns=hold,
-            until_wall_ns=until_wall_ns(now_ns, hold),
+            since_wall_ns=since_ns,
+            # The cut counts from its beginning, whatever the latest order said.
+            hold_ns=None if until_ns is None else until_ns - since_ns,
+            until_wall_ns=until_ns,
             relapses=0 if before is None else before.relapses,
         )
-        if before is not None and hold is not None:
-            # The hold counts from the order, the cut from its beginning.
-            quarantine = replace(quarantine, hold_ns=now_ns + hold - before.since_wall_ns)
         self._active[device.ifindex] = quarantine
         yield Shut(quarantine)
         yield KeepCut(quarantine)
@@ -154,12 +159,14 @@ class CutBook:
             hold = order.hold_ns or None
             since_ns = order.at_wall_ns if held is None else held.since_wall_ns
             until_ns = until_wall_ns(order.at_wall_ns, hold)
+            if held is not None and held.cause == "order" and hold is None:
+                until_ns = held.until_wall_ns
             quarantine = Quarantine(
                 port=order.name,
                 ifindex=order.ifindex,
                 vm=UNKNOWN_VM if device is None else device.vm,
                 cause="order",
-                reason=order.reason,
+                reason=order.reason or ("" if held is None else held.reason),
                 uid=order.uid,
                 since_wall_ns=since_ns,
                 hold_ns=None if until_ns is None else until_ns - since_ns,

@@ -140,6 +140,7 @@ class Counters:
                 "told": self.events_told,
                 "suppressed": self.events_suppressed,
                 "lost": self.events_lost,
+                "total": self.events_told + self.events_suppressed + self.events_lost,
             },
         }
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sentinel.identity.fdinfo import TapHolders
 from sentinel.identity.libvirt import LibvirtDomains
@@ -20,6 +21,8 @@ from sentinel.vm import (
     ovs_interface_names,
     taps_of_ovs_interface,
 )
+
+CAP_SYS_PTRACE: Final = 19  # linux/capability.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ class IdentityResolver:
                 self._ovs.problem,
                 self._libvirt.problem,
                 f"/proc: {denied} processes may not be looked into (it takes CAP_SYS_PTRACE)"
-                if denied
+                if denied and not may_trace()
                 else None,
             )
             if problem is not None
@@ -115,3 +118,11 @@ class IdentityResolver:
     def _ovs_changed(self, interfaces: Collection[str]) -> None:
         if self.on_hint is not None:
             self.on_hint({tap for name in interfaces for tap in taps_of_ovs_interface(name)})
+
+
+def may_trace() -> bool:
+    """Whether this process has CAP_SYS_PTRACE: who hides from it all the same is no VM of ours."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> CAP_SYS_PTRACE & 1)
+    return False

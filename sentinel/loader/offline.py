@@ -39,14 +39,16 @@ def quarantine(
         now_ns = time.time_ns()
         before = maps.cut(slot.slot)
         since_ns = before.since_wall_ns if before else now_ns
+        ordered = before is not None and before.latch == abi.TAP_LATCH_ORDER
+        kept_ns = before.hold_ns if before is not None and ordered else 0
         cut = Cut(
             latch=abi.TAP_LATCH_ORDER,
             ifindex=slot.ifindex,
             uid=uid,
             relapses=before.relapses if before else 0,
             since_wall_ns=since_ns,
-            hold_ns=now_ns + hold_ns - since_ns if hold_ns else 0,
-            reason=reason,
+            hold_ns=now_ns + hold_ns - since_ns if hold_ns else kept_ns,
+            reason=reason or (before.reason if before else ""),
         )
         maps.write_cut(slot.slot, cut)
         changed = maps.shut_latch(slot.slot, abi.TAP_LATCH_ORDER)

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the tests, in parallel where they may, and says what skipped and why.
+
+Ends with one line, `N passed, N failed, N skipped`, and before it every reason to
+skip. With CI set, a skipped kernel test is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ET
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NEVER_SKIPPED_IN_CI = ("tests.prog", "tests.kernel")
+
+
+@dataclass
+class Tally:
+    """What the runs came to."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    kernel_skips: list[str] = field(default_factory=list)
+
+    def add(self, report: Path) -> None:
+        """Counts one JUnit report. A report that is missing is a failure."""
+        if not report.exists():
+            self.failed += 1
+            return
+        for case in ET.parse(report).iter("testcase"):  # noqa: S314 - our own pytest wrote it
+            name = f"{case.get('classname')}.{case.get('name')}"
+            skip = case.find("skipped")
+            if skip is not None:
+                self.skipped[skip.get("message") or "no reason given"] += 1
+                if name.startswith(NEVER_SKIPPED_IN_CI):
+                    self.kernel_skips.append(name)
+            elif case.find("failure") is not None or case.find("error") is not None:
+                self.failed += 1
+            else:
+                self.passed += 1
+
+
+def run(arguments: list[str], report: Path) -> int:
+    """One pytest run; its exit code, with 5 (nothing selected) taken for 0."""
+    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if code == 5:
+        report.write_text("<testsuites/>", encoding="utf-8")
+        return 0
+    return code
+
+
+def main() -> int:
+    """Runs all; 0 if everything passed."""
+    started = time.monotonic()
+    chosen = sys.argv[1:] or ["tests"]
+    workers = os.environ.get("JOBS", str(min(4, 2 * (os.cpu_count() or 1))))
+    marks = "" if os.environ.get("SLOW", "1") == "1" else "not slow and "
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [
+            (["-n", workers, "--dist", "worksteal", "-m", f"{marks}not alone and not vm"], "many"),
+            (["-m", f"{marks}(alone or vm)"], "alone"),
+        ]
+        codes = []
+        for options, name in runs:
+            report = Path(folder, f"{name}.xml")
+            codes.append(run([*options, *chosen], report))
+            tally.add(report)
+    for reason, times in tally.skipped.most_common():
+        print(f"skipped {times}: {reason}")
+    if os.environ.get("CI") and tally.kernel_skips:
+        for name in tally.kernel_skips:
+            print(f"skipped where nothing of the kernel may skip: {name}")
+        tally.failed += len(tally.kernel_skips)
+    print(f"took {time.monotonic() - started:.0f} s")
+    print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped.total()} skipped")
+    return 1 if tally.failed or any(codes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
