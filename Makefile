@@ -33,7 +33,8 @@ $(VENV)/.installed: requirements/dev.lock $(EXTENSION_SOURCES) | build/.packages
 	@echo "installing the locked Python packages into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation \
+		--config-settings editable_mode=compat --editable .
 	@touch $@
 
 sentinel/loader/objects/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) | build/.packages

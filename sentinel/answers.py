@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sentinel import __version__, abi, event
+from sentinel.control_peer import SEVERAL_UIDS
 from sentinel.decode import NO_COUNTERS
 from sentinel.effect import Effect, Log
 from sentinel.errors import PortGoneError, RefusedError
@@ -182,6 +183,9 @@ class Answers:
 
     def peer_refused(self, peer: Peer, times: int) -> None:
         """Journal who asked without a right."""
+        who = f"uid {peer.uid} (pid {peer.pid}) is"
+        if peer.uid == SEVERAL_UIDS:
+            who = "several further users are"
         self._daemon.apply(
             [
                 Log(
@@ -191,8 +195,7 @@ class Answers:
                         uid=peer.uid,
                         gid=peer.gid,
                         pid=peer.pid,
-                        problem=f"uid {peer.uid} (pid {peer.pid}) is neither root nor of the "
-                        "control group",
+                        problem=f"{who} neither root nor of the control group",
                         times=times,
                     )
                 )

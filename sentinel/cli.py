@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 DONE, REFUSED, USAGE, NO_DAEMON = 0, 1, 2, 3
 
 _NO_DAEMON_HINT = (
-    "start it with `systemctl start tapsentinel` or `tapsentinel daemon`; "
+    "see `systemctl status tapsentinel`, or start it with `tapsentinel daemon`; "
     "what is pinned in the kernel goes on guarding meanwhile"
 )
 
@@ -203,6 +203,20 @@ def _doctor(args: argparse.Namespace) -> int:
     return REFUSED if any(finding.level == "fail" for finding in findings) else DONE
 
 
+def _disarm(args: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from sentinel.loader.disarm import disarm
+
+    root = _paths(args, thorough=not args.json).bpffs_dir
+    devices = disarm(Path(root))
+    if args.json:
+        _out_json(json.dumps({"pins": root, "devices": devices}).encode())
+    else:
+        _out([f"the guard of {devices} devices is out of the kernel; its pins in {root} are gone"])
+    return DONE
+
+
 def _asked(args: argparse.Namespace, op: str, **members: object) -> Any:
     """The daemon's result, decoded; with --json it is printed as it came instead."""
     with _connect(args, _paths(args, thorough=not args.json)) as client:
@@ -297,6 +311,7 @@ _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "release": _order,
     "config": _config_check,
     "doctor": _doctor,
+    "disarm": _disarm,
 }
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def _grammar() -> argparse.ArgumentParser:
     check.add_argument("file", metavar="FILE", nargs="?", help="instead of the usual one")
 
     _command(commands, "doctor", "what on this host would keep the guard from working")
+    _command(commands, "disarm", "take the guard out of the kernel; stop the daemon first")
     return parser
 
 

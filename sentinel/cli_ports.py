@@ -12,13 +12,14 @@ from sentinel.cli_text import (
     Json,
     Style,
     clip,
+    left,
     member,
     moment,
     named_once,
     number,
     pairs,
     part,
-    seconds,
+    plain,
     table,
 )
 from sentinel.terminal import harmless
@@ -38,7 +39,7 @@ def ports_lines(ports: list[Json], now_ns: int, style: Style) -> list[str]:
         return ["no ports: no device matches ports.include (see `tapsentinel doctor`)"]
     lines = []
     if mine:
-        head = ("PORT", "VM", "STATE", "FROM GUEST", "TO GUEST", *_TROUBLE_HEAD, "HELD")
+        head = ("PORT", "VM", "STATE", "FROM GUEST", "TO GUEST", *_TROUBLE_HEAD, "NOTE")
         rows = [
             (
                 clip(port.get("name"), 15),
@@ -47,7 +48,7 @@ def ports_lines(ports: list[Json], now_ns: int, style: Style) -> list[str]:
                 number(_counter(port, "from_guest", "frames")),
                 number(_counter(port, "to_guest", "frames")),
                 *_trouble(port, "from_guest"),
-                held_text(port.get("quarantine"), now_ns),
+                held_text(port.get("quarantine"), now_ns) or clip(port.get("problem") or "", 60),
             )
             for port in mine
         ]
@@ -77,6 +78,10 @@ def show_lines(shown: Json, now_ns: int, style: Style, verbose: bool) -> list[st
     word = style.paint(_STATE_COLOURS.get(state, "green"), clip(state, 12))
     lines = [f"{title}  {word}  ({clip(port.get('role'), 10)}, ifindex {port.get('ifindex')})"]
     facts = [("VM", value) for value in _vm_facts(port.get("vm"))]
+    if port.get("problem"):
+        facts.append(("problem", style.paint("red", harmless(str(port["problem"])))))
+    if port.get("trusted_checks"):
+        facts.append(("trusted with", plain(port["trusted_checks"])))
     quarantine = port.get("quarantine")
     if isinstance(quarantine, dict):
         facts += _quarantine_facts(quarantine, now_ns)
@@ -108,7 +113,7 @@ def order_lines(op: str, result: Json, now_ns: int, style: Style) -> list[str]:
     until = result.get("until_wall_ns")
     length = "until it is released"
     if isinstance(until, int):
-        length = f"until {moment(until)} ({seconds(until - now_ns)})"
+        length = f"until {moment(until)} ({left(until - now_ns)})"
     word = "is" if changed else "was already"
     return [f"{port} {word} {style.paint('red', 'quarantined')} {length}"]
 
@@ -120,7 +125,7 @@ def held_text(quarantine: object, now_ns: int) -> str:
     until = quarantine.get("until_wall_ns")
     if not isinstance(until, int):
         return "until released"
-    return f"{seconds(until - now_ns)} left" if until > now_ns else "ends now"
+    return f"{left(until - now_ns)} left" if until > now_ns else "ends now"
 
 
 def _painted(lines: list[str], ports: list[Json], style: Style) -> list[str]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from sentinel.cli_ports import held_text
 from sentinel.cli_text import (
     Json,
     Style,
@@ -55,11 +56,13 @@ def status_lines(status: Json, now_ns: int, style: Style) -> list[str]:
     lines += pairs(
         [
             ("guarded", _guarded_text(guard)),
+            *_away_facts(status.get("away"), now_ns),
             *_checks_text(part(status, "checks")),
             ("host's own BPDUs", _host_bpdu_text(status.get("host_bpdu"))),
             ("fuse", _fuse_text(fuse)),
             ("journal", _journal_text(part(status, "journal"))),
             ("events", _events_text(part(status, "events"))),
+            ("configuration", clip(status.get("config") or "?", 200)),
             ("netlink", several(part(status, "netlink").get("resyncs"), "resync", "resyncs")),
             (
                 "kernel",
@@ -71,6 +74,13 @@ def status_lines(status: Json, now_ns: int, style: Style) -> list[str]:
     if not problems:
         lines += ["", style.paint("green", "no problems")]
     return lines
+
+
+def _away_facts(away: object, now_ns: int) -> list[tuple[str, str]]:
+    """Quarantines whose port is not there now."""
+    held = [one for one in away if isinstance(one, dict)] if isinstance(away, list) else []
+    texts = [f"{clip(one.get('port'), 15)} ({held_text(one, now_ns)})" for one in held]
+    return [("held though away", ", ".join(texts))] if texts else []
 
 
 def _guarded_text(guard: Json) -> str:

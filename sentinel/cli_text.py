@@ -111,6 +111,11 @@ def seconds(duration_ns: object) -> str:
     return format_duration(whole_ns)
 
 
+def left(duration_ns: int) -> str:
+    """What is left of a time, in seconds and more, rounded up."""
+    return seconds(duration_ns + 999_999_999)
+
+
 def hexdump(frame_hex: str) -> list[str]:
     """Lines of offset, bytes and ASCII, of a frame given in hex."""
     try:
@@ -135,7 +140,7 @@ def part(answer: Json, name: str) -> Json:
 def plain(value: object) -> str:
     """A value of JSON in words, harmless."""
     if value is None:
-        return "unknown"
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):

@@ -16,11 +16,11 @@ import select
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from sentinel import envelope
+from sentinel.control_limits import ControlCounters, Limits
 from sentinel.control_lock import ControlSocket
 from sentinel.control_peer import RefusalGate, peer_of
 from sentinel.control_text import encode
@@ -84,32 +84,6 @@ class Handler(Protocol):
 
     def peer_refused(self, peer: Peer, times: int) -> None:
         """Somebody without a right asked, `times` times since the last such call for it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What clients may take of the daemon."""
-
-    clients: int = 64
-    clients_per_uid: int = 32  # of members of the group; root may have all
-    watchers: int = 16
-    request_s: float = 10.0  # of silence before a request is complete
-    write_s: float = 10.0  # with an answer that nobody reads
-    unread_bytes: int = 256 * 1024
-    batch_events: int = 256
-    refusals_s: float = 60.0
-
-
-@dataclass(slots=True)
-class ControlCounters:
-    """What the control socket has seen since it was opened."""
-
-    answered: int = 0
-    bad_requests: int = 0
-    refused: int = 0
-    turned_away: int = 0  # over a limit
-    abandoned_orders: int = 0  # whose sender had gone
-    slow_readers: int = 0  # dropped, with answers or events that they did not read
 
 
 class _TooSlowError(Exception):

@@ -237,11 +237,11 @@ class Daemon:
 
     def _read_ring(self) -> None:
         records = self.ring.drain()
-        now_ns = time.time_ns()
+        wall_minus_monotonic_ns = time.time_ns() - time.monotonic_ns()
         is_latched = False
         for raw in records:
             record = decode_event(raw)
-            self.apply(self.engine.record(record, now_ns))
+            self.apply(self.engine.record(record, record.time_ns + wall_minus_monotonic_ns))
             is_latched |= record.verdict == "latched"
         if is_latched:
             self._spawn(self.accounts.settle())
@@ -351,7 +351,7 @@ def main(config_file: Path | None) -> int:
         raise KernelError("the daemon loads BPF programs: run it as root, or by its systemd unit")
     guard = Guard(Path(config.paths.bpffs_dir), config.kernel.attach)
     try:
-        armed = guard.arm(kernel_config(config, 1))
+        armed = guard.arm()
         if armed.carried:
             _log.warning("%d quarantines taken over from another version", armed.carried)
         asyncio.run(_serve(config, name, guard))

@@ -19,6 +19,9 @@ DHCP_TYPES: Final = (
     "other", "discover", "offer", "request", "decline", "ack", "nak", "release", "inform",
 )  # fmt: skip
 DROPS: Final = (*CHECKS, "quarantine")
+_BPDU_KEYS: Final = (*BPDU_KINDS, "total")
+_DHCP_KEYS: Final = (*DHCP_TYPES[1:], "other", "total")
+_DROP_KEYS: Final = (*DROPS, "total")
 VERDICTS: Final = ("passed", "dropped", "latched", "fused")
 ACTIONS: Final = ("count", "drop", "quarantine")
 ROLES: Final = ("free", "port", "uplink")
@@ -29,6 +32,11 @@ if (len(CHECKS), len(BPDU_KINDS), len(DHCP_TYPES), len(DROPS)) != (
     raise ImportError("sentinel/decode.py does not name every kind of sentinel/abi.py")
 
 COUNTER_WORDS: Final = abi.TAP_COUNTERS.size // 8
+_AT_BPDU: Final = abi.TAP_COUNTERS__BPDU // 8
+_AT_BPDU_HOST: Final = abi.TAP_COUNTERS__BPDU_HOST // 8
+_AT_DHCP: Final = abi.TAP_COUNTERS__DHCP // 8
+_AT_DROPPED: Final = abi.TAP_COUNTERS__DROPPED // 8
+_AT_EVENTS: Final = abi.TAP_COUNTERS__EVENTS_TOLD // 8
 
 
 def _name(names: Sequence[str], index: int) -> str:
@@ -124,7 +132,6 @@ class Counters:
 
     def to_dict(self) -> dict[str, Any]:
         """As `ports --json` shows it; every group with its total."""
-        dhcp = {name: self.dhcp[index] for index, name in enumerate(DHCP_TYPES) if index}
         return {
             "frames": self.frames,
             "bytes": self.bytes,
@@ -132,10 +139,12 @@ class Counters:
             "oversized_by_tags": self.oversized_by_tags,
             "vlan_tagged": self.vlan_tagged,
             "vlan_nested": self.vlan_nested,
-            "bpdu": dict(zip(BPDU_KINDS, self.bpdu, strict=True)) | {"total": sum(self.bpdu)},
+            "bpdu": dict(zip(_BPDU_KEYS, (*self.bpdu, sum(self.bpdu)), strict=True)),
             "bpdu_host": self.bpdu_host,
-            "dhcp": dhcp | {"other": self.dhcp[0], "total": sum(self.dhcp)},
-            "dropped": dict(zip(DROPS, self.dropped, strict=True)) | {"total": sum(self.dropped)},
+            "dhcp": dict(
+                zip(_DHCP_KEYS, (*self.dhcp[1:], self.dhcp[0], sum(self.dhcp)), strict=True)
+            ),
+            "dropped": dict(zip(_DROP_KEYS, (*self.dropped, sum(self.dropped)), strict=True)),
             "events": {
                 "told": self.events_told,
                 "suppressed": self.events_suppressed,
@@ -147,25 +156,19 @@ class Counters:
 
 def decode_counters(words: Sequence[int]) -> Counters:
     """From the 64-bit words of a tap_counters, in their order."""
-    each = iter(words)
-
-    def group(size: int) -> tuple[int, ...]:
-        return tuple(next(each) for _ in range(size))
-
+    frames, size, oversized, by_tags, tagged, nested = words[:_AT_BPDU]
     return Counters(
-        frames=next(each),
-        bytes=next(each),
-        oversized=next(each),
-        oversized_by_tags=next(each),
-        vlan_tagged=next(each),
-        vlan_nested=next(each),
-        bpdu=group(abi.TAP_BPDU_KINDS),
-        bpdu_host=next(each),
-        dhcp=group(abi.TAP_DHCP_TYPES),
-        dropped=group(abi.TAP_DROPS),
-        events_told=next(each),
-        events_suppressed=next(each),
-        events_lost=next(each),
+        frames,
+        size,
+        oversized,
+        by_tags,
+        tagged,
+        nested,
+        tuple(words[_AT_BPDU:_AT_BPDU_HOST]),
+        words[_AT_BPDU_HOST],
+        tuple(words[_AT_DHCP:_AT_DROPPED]),
+        tuple(words[_AT_DROPPED:_AT_EVENTS]),
+        *words[_AT_EVENTS:],
     )
 
 

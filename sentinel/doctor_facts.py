@@ -39,7 +39,13 @@ _BPF_SYSCALL: Final = {
     "s390x": 351,
 }
 _BPF_MAP_CREATE: Final = 0
+_BPF_PROG_LOAD: Final = 5
+_BPF_OBJ_GET_INFO_BY_FD: Final = 15
 _BPF_PROG_QUERY: Final = 16
+_BPF_PROG_TYPE_SOCKET_FILTER: Final = 1
+_BPF_PROG_INFO_BYTES: Final = 64
+# r0 = 0; exit (linux/bpf.h: struct bpf_insn)
+_RETURN_0: Final = bytes((0xB7, *bytes(7), 0x95, *bytes(7)))
 _BPF_MAP_TYPE_ARRAY: Final = 2
 _BPF_TCX_INGRESS: Final = 46
 _BPF_ATTR_BYTES: Final = 128
@@ -73,7 +79,7 @@ def _kernel() -> KernelFacts:
         capabilities=capabilities_in(_text("/proc/self/status") or ""),
         bpf_errno=_map_errno(),
         tcx_errno=_bpf_errno(_BPF_PROG_QUERY, struct.pack("II", _LOOPBACK, _BPF_TCX_INGRESS)),
-        jit=_text("/proc/sys/net/core/bpf_jit_enable"),
+        jit="1" if _is_jited() else _text("/proc/sys/net/core/bpf_jit_enable"),
         btf=Path("/sys/kernel/btf/vmlinux").exists(),
         lockdown=_text("/sys/kernel/security/lockdown"),
         memlock_bytes=None if soft == resource.RLIM_INFINITY else soft,
@@ -96,6 +102,31 @@ def _map_errno() -> int | None:
         return None if map_fd is None else -map_fd
     os.close(map_fd)
     return 0
+
+
+def _is_jited() -> bool:
+    """Was a program of two instructions compiled? False, too, where it cannot be known.
+
+    The sysctl is there in the first network namespace only.
+    """
+    instructions = ctypes.create_string_buffer(_RETURN_0)
+    license_name = ctypes.create_string_buffer(b"GPL")
+    program = struct.pack(
+        "=IIQQ",
+        _BPF_PROG_TYPE_SOCKET_FILTER,
+        len(_RETURN_0) // 8,
+        ctypes.addressof(instructions),
+        ctypes.addressof(license_name),
+    )
+    program_fd = _bpf(_BPF_PROG_LOAD, program)
+    if program_fd is None or program_fd < 0:
+        return False
+    info = ctypes.create_string_buffer(_BPF_PROG_INFO_BYTES)
+    asked = struct.pack("=IIQ", program_fd, _BPF_PROG_INFO_BYTES, ctypes.addressof(info))
+    failed = _bpf_errno(_BPF_OBJ_GET_INFO_BY_FD, asked)
+    os.close(program_fd)
+    # struct bpf_prog_info (linux/bpf.h): jited_prog_len follows type, id and an 8-byte tag.
+    return failed == 0 and struct.unpack_from("I", info, 16)[0] > 0
 
 
 def _bpf_errno(command: int, attributes: bytes) -> int | None:
@@ -164,7 +195,8 @@ def _daemon(control_socket: str) -> DaemonFacts:
 
 def _libbpf_problem() -> str | None:
     try:
-        ctypes.CDLL("libbpf.so.1")
+        # What it would say to stderr stands in the findings, in plain words.
+        ctypes.CDLL("libbpf.so.1").libbpf_set_print(None)
     except OSError as error:
         return f"libbpf.so.1 cannot be loaded: {error}"
     return None

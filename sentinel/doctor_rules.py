@@ -205,8 +205,8 @@ def judge_in_front(in_front: Mapping[str, tuple[str, ...]] | None) -> Iterator[F
             yield Finding(
                 "warn",
                 "in front",
-                f"{device}: {_listed(list(programs))} decides on each frame before the guard does; "
-                "what it consumes or redirects is not seen",
+                f"{device}: {_listed(list(programs))}; what runs before the guard may consume or "
+                "redirect frames that it then never sees",
                 "let it return TCX_NEXT (clsact: TC_ACT_UNSPEC), or attach it behind",
             )
     if not any(in_front.values()):

@@ -11,9 +11,10 @@ One thread at a time may call. The times of a `Journal` are wall clock, in ns.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -96,14 +97,29 @@ class Journal:
         """
         self._keeper = Keeper(Path(path), max_age_ns, max_size_bytes, clock_ns)
         self._waiting = self._keeper.waiting
+        self._is_together = False
 
     # What is written.
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """States saved inside are written with the next `append`, or at the end.
+
+        One transaction then holds them, which costs one wait for the disk.
+        """
+        self._is_together = True
+        try:
+            yield
+        finally:
+            self._is_together = False
+            self._keeper.flush()
 
     def append(self, new: Sequence[Event], must_persist: bool = False) -> list[int]:
         """Put events into the log, in order; returns their numbers.
 
-        With `must_persist`, raises JournalError if they are not on the disk yet:
-        they keep their numbers and wait, as they do without it.
+        With `must_persist`, raises JournalError if they, or a state that was saved
+        before, are not on the disk yet: they keep their numbers and wait, as they do
+        without it.
         """
         self._keeper.refuse_if_closed()
         given = []
@@ -111,7 +127,11 @@ class Journal:
             for one in new[start : start + self._keeper.batch_rows]:
                 given.append(self._keeper.enqueue(one))
             self._keeper.flush()
-        if must_persist and given and self._keeper.numbers.kept < given[-1]:
+        if self._waiting.has_states:
+            self._keeper.flush()
+        if must_persist and (
+            (given and self._keeper.numbers.kept < given[-1]) or self._waiting.has_states
+        ):
             self._refuse()
         return given
 
@@ -123,7 +143,7 @@ class Journal:
             self._keeper.numbers.incident += 1
             number = self._keeper.numbers.incident
         self._waiting.add_incident(incident_row(number, incident))
-        self._keeper.flush()
+        self._soon()
         return number
 
     def save_quarantine(self, quarantine: Quarantine, must_persist: bool = False) -> None:
@@ -133,9 +153,9 @@ class Journal:
         """
         self._keeper.refuse_if_closed()
         self._waiting.add_cut(quarantine_row(quarantine))
-        self._keeper.flush()
-        if must_persist and (quarantine.ifindex, quarantine.since_wall_ns) in self._waiting.cuts:
-            self._refuse()
+        self._soon()
+        if must_persist:
+            self.append([], must_persist=True)
 
     def close_quarantine(
         self, ifindex: int, since_wall_ns: int, released_wall_ns: int, released_by: str
@@ -143,7 +163,7 @@ class Journal:
         """Keep a cut's end; `released_by` as in the event. Nothing if there is no such cut."""
         self._keeper.refuse_if_closed()
         self._waiting.release((ifindex, since_wall_ns), released_wall_ns, released_by)
-        self._keeper.flush()
+        self._soon()
 
     # What is read.
 
@@ -276,6 +296,10 @@ class Journal:
                 row = found[key]
                 found[key] = (*row[:CUT_RELEASED], released_ns, released_by)
         return list((found | self._waiting.cuts).values())
+
+    def _soon(self) -> None:
+        if not self._is_together:
+            self._keeper.flush()
 
     def _refuse(self) -> None:
         raise JournalError(

@@ -57,7 +57,11 @@ class Marks:
         self._open()
 
     def write(self, sync: bool = False) -> None:
-        """Put the numbers down; `sync` waits for the disk. Never raises."""
+        """Put the numbers down; `sync` waits for the disk.
+
+        Never raises OSError; JournalError if the file could be opened only now
+        and another process had got there first.
+        """
         numbers = self.numbers
         if self._file is None:
             with contextlib.suppress(OSError):

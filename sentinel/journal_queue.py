@@ -58,6 +58,11 @@ class Waiting:
     def __len__(self) -> int:
         return len(self.events) + len(self.incidents) + len(self.cuts) + len(self.releases)
 
+    @property
+    def has_states(self) -> bool:
+        """Whether anything but events waits."""
+        return bool(self.incidents or self.cuts or self.releases)
+
     def add_event(self, row: Row) -> None:
         """Queue an event's row; the oldest goes if there is no room."""
         self.events.append(row)

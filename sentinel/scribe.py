@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 MOST_WAITING: Final = 10_000
 BATCH: Final = 500
-PERSIST_WAIT_S: Final = 5.0
+PERSIST_WAIT_S: Final = 3.0  # a command gives up on a daemon after 5
 
 _TELLERS: Final = {
     Kind.INCIDENT_OPENED: event.incident_opened,
@@ -112,26 +112,31 @@ class Scribe:
 
     def _write(self, batch: list[Effect], must_persist: bool = False) -> bool:
         """In the journal's thread. The journal keeps in memory what the disk refuses."""
-        events: list[Event] = []
         try:
-            for effect in batch:
-                match effect:
-                    case Log(event=one):
-                        events.append(one)
-                    case Keep():
-                        events += self._keep(effect)
-                    case KeepCut(quarantine=quarantine):
-                        self._journal.save_quarantine(quarantine)
-                    case EndCut():
-                        self._journal.close_quarantine(
-                            effect.ifindex, effect.since_wall_ns, effect.released_wall_ns, effect.by
-                        )
-            self._journal.append(events, must_persist=must_persist)
+            with self._journal.together():
+                self._journal.append(self._take(batch), must_persist=must_persist)
         except JournalError as refused:
             if not must_persist:
                 _log.error("the journal does not take events: %s", refused)
             return False
         return True
+
+    def _take(self, batch: list[Effect]) -> list[Event]:
+        """Saves the states of a batch; returns its events."""
+        events: list[Event] = []
+        for effect in batch:
+            match effect:
+                case Log(event=one):
+                    events.append(one)
+                case Keep():
+                    events += self._keep(effect)
+                case KeepCut(quarantine=quarantine):
+                    self._journal.save_quarantine(quarantine)
+                case EndCut():
+                    self._journal.close_quarantine(
+                        effect.ifindex, effect.since_wall_ns, effect.released_wall_ns, effect.by
+                    )
+        return events
 
     def _keep(self, keep: Keep) -> list[Event]:
         incident = replace(keep.incident, id=self._incident_ids.get(keep.key, 0))

@@ -67,9 +67,10 @@ class Guard:
         """ "tcx" or "clsact"."""
         return self._attacher.name if self._attacher else "none"
 
-    def arm(self, config: KernelConfig) -> Armed:
+    def arm(self, config: KernelConfig | None = None) -> Armed:
         """Gets programs and maps ready; what was attached before goes on meanwhile.
 
+        Without a `config` the maps keep the one they have; fresh ones only count.
         Raises PinsBusyError if another daemon is here, AbiError, KernelError.
         """
         self.pins.prepare()
@@ -80,7 +81,8 @@ class Guard:
         if not adopted:
             self._programs = objects.load_all(paths, self.pins)
             self._maps = PinnedMaps(self.pins)
-        self.maps.write_config(config)
+        if config is not None:
+            self.maps.write_config(config)
         carried = sum(carry_latches(old, self.maps) for old in self.pins.other_versions())
         self.maps.recount()
         if not adopted:

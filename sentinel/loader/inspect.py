@@ -19,6 +19,7 @@ def programs_in_front(ifindex: int) -> list[str]:
 
     Where ours is not attached, every program there is in front. Needs root.
     """
+    lib.ts_log_start()
     found = []
     for side in SIDES:
         names = tcx_programs(ifindex, side)

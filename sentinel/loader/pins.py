@@ -95,7 +95,7 @@ def is_bpffs(path: Path) -> bool:
     """Whether `path` exists and lies on a bpffs."""
     try:
         return _filesystem_magic(path) == BPFFS_MAGIC
-    except OSError:
+    except KernelError:
         return False
 
 

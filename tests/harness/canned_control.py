@@ -14,7 +14,8 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sentinel.control import ControlServer, Limits
+from sentinel.control import ControlServer
+from sentinel.control_limits import Limits
 from sentinel.errors import PortGoneError
 from sentinel.protocol import Peer
 

@@ -49,6 +49,7 @@ class Sentinel:
         self.config = self.directory / "tapsentinel.toml"
         self.log_file = self.directory / "daemon.log"
         self.process: subprocess.Popen[str] | None = None
+        self.command = COMMAND
         self.configure(tables or {})
 
     def __enter__(self) -> Sentinel:
@@ -80,7 +81,7 @@ class Sentinel:
         """
         with self.log_file.open("a") as log:
             self.process = self.netns.popen(
-                [COMMAND, "daemon", "--config", self.config], stdout=log, stderr=log
+                [self.command, "daemon", "--config", self.config], stdout=log, stderr=log
             )
         wanted = set(ports)
         try:
@@ -121,7 +122,7 @@ class Sentinel:
     def cli(self, *words: str, timeout_s: float = 30) -> subprocess.CompletedProcess[str]:
         """Run `tapsentinel WORDS --config …` beside the daemon; never raises for its exit code."""
         return self.netns.run(
-            [COMMAND, *words, "--config", self.config], check=False, timeout_s=timeout_s
+            [self.command, *words, "--config", self.config], check=False, timeout_s=timeout_s
         )
 
     def json(self, *words: str) -> Any:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import pty
+import resource
 import signal
 import socket
 import subprocess
@@ -227,7 +228,7 @@ class TestNoDaemon:
             done = run(place, *argv.split())
         assert (done.returncode, done.stdout) == (3, "")
         assert f"no daemon answers at {place}/control.sock" in done.stderr
-        assert "systemctl start tapsentinel" in done.stderr
+        assert "systemctl status tapsentinel" in done.stderr
 
     def test_one_that_stands_still(self, control: CannedControl) -> None:
         control.stall(6)
@@ -271,14 +272,20 @@ class TestConfiguration:
 @pytest.mark.alone
 def test_a_thousand_ports_in_time(control: CannedControl) -> None:
     control.daemon.ports_answer = [port(f"tap{n}", n) for n in range(1000)]
-    took_s = []
+    wall_s, cpu_s = [], []
     for _ in range(7):
-        begun = time.monotonic()
+        before, begun = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
         done = run(control, "ports", "--json")
-        took_s.append(time.monotonic() - begun)
+        wall_s.append(time.monotonic() - begun)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert len(json.loads(done.stdout)) == 1000
-    print(f"ports --json with 1,000 ports: {min(took_s) * 1000:.0f} ms")
-    assert min(took_s) < 0.150
+    print(f"1,000 ports: {min(wall_s) * 1000:.0f} ms, {min(cpu_s) * 1000:.0f} ms of a CPU")
+    assert min(cpu_s) < 0.150
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if min(wall_s) >= 0.150 and load > 2 * cpus:
+        pytest.skip(f"the machine is busy (load {load:.0f}): {min(wall_s) * 1000:.0f} ms")
+    assert min(wall_s) < 0.150
 
 
 def test_something_that_is_no_daemon() -> None:

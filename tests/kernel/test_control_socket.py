@@ -23,7 +23,8 @@ from pathlib import Path
 import pytest
 
 from sentinel.cli_client import Client
-from sentinel.control import ControlServer, Limits
+from sentinel.control import ControlServer
+from sentinel.control_limits import Limits
 from sentinel.control_peer import group_gid
 from sentinel.errors import (
     ControlError,

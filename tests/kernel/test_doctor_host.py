@@ -71,6 +71,7 @@ def test_devices_of_the_namespace_and_no_others(netns: Namespace) -> None:
         )
         found = examine(netns.command(DOCTOR), place)
     assert found["ports"][0]["detail"] == "1 match tap*, vnet*: tap7"
+    assert found["JIT"][0]["level"] == "ok"
     assert found["macvtap"][0]["detail"].startswith("mv0: ")
     stp, mask = found["bridges"]
     assert "spanning tree is on at br0" in stp["detail"]

@@ -13,6 +13,7 @@ from sentinel.cli_text import (
     Style,
     clip,
     hexdump,
+    left,
     member,
     moment,
     named_once,
@@ -94,6 +95,11 @@ def test_size(size_bytes: object, text: str) -> None:
     assert size(size_bytes) == ("unknown size" if text == "?" else text)
 
 
+def test_what_is_left_is_rounded_up() -> None:
+    assert left(3600 * SECOND_NS - 20_000_000) == "1h"
+    assert left(1) == "1s"
+
+
 def test_numbers() -> None:
     assert number(1234567) == "1,234,567"
     assert number(None) == "-"
@@ -112,14 +118,14 @@ def test_hexdump() -> None:
 
 
 def test_values_in_words() -> None:
-    assert plain(None) == "unknown"
+    assert plain(None) == "none"
     assert plain(True) == "yes"
     assert plain(["a\x1b", 1]) == "a\\x1b, 1"
     assert plain([]) == "none"
-    assert plain({"a": {"b": None}}) == "a b unknown"
+    assert plain({"a": {"b": None}}) == "a b none"
     assert member("since_wall_ns", 0) == "1970-01-01 02:00:00 +0200"
     assert member("hold_ns", 90 * SECOND_NS) == "1m30s"
-    assert member("hold_ns", None) == "unknown"
+    assert member("hold_ns", None) == "none"
 
 
 def test_pairs() -> None:

@@ -91,6 +91,10 @@ class TestStatus:
         said = text(status_lines(status(guard=guard), NOON_NS, PLAIN))
         assert "1 port watched, 3 NOT attached, 0 uplinks" in said
 
+    def test_what_is_held_though_its_port_is_away(self) -> None:
+        said = text(status_lines(status(away=[{**CUT, "port": "tap9"}]), NOON_NS, PLAIN))
+        assert "held though away  tap9 (5m left)" in said
+
     def test_a_status_of_which_everything_is_missing(self) -> None:
         assert status_lines({}, NOON_NS, PLAIN)
 
@@ -138,6 +142,11 @@ class TestPorts:
         for column in ("FROM GUEST", "TO GUEST", "BPDUS", "OVERSIZED", "NESTED", "DROPPED"):
             assert lines[2][lines[0].index(column) + len(column) - 1] == "-"
         assert lines[-1].split() == ["bond0", "watched", "3,000", "4,000", "0", "0", "0", "0"]
+
+    def test_why_one_is_not_attached(self) -> None:
+        lines = ports_lines([port("tap1", 1, state="unattached", problem=EVIL)], NOON_NS, PLAIN)
+        assert "web\\x1b]0;gotcha" in lines[1]
+        assert lines[1].isprintable()
 
     def test_the_quarantined_are_red(self) -> None:
         lines = ports_lines([port("tap3", 3, state="quarantined")], NOON_NS, Style(True))

@@ -306,7 +306,7 @@ def test_programs_in_front() -> None:
     assert levels(judge_in_front({"tap1": ()})) == ["ok"]
     (finding,) = judge_in_front({"tap1": ("cil_from_container",), "tap2": ()})
     assert finding.level == "warn"
-    assert finding.detail.startswith("tap1: cil_from_container decides")
+    assert finding.detail.startswith("tap1: cil_from_container; what runs before")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -170,6 +171,35 @@ def test_relapses_are_those_of_the_vm_or_of_the_port_if_it_is_unknown(journal: J
     assert journal.relapses("vnet1", None, 0) == 0
     newest_first = [cut.since_wall_ns for cut in journal.past_cuts("vnet0", VM, 0)]
     assert newest_first == sorted(newest_first, reverse=True)
+
+
+def test_states_and_events_can_be_written_together(path: Path, journal: Journal) -> None:
+    def committed() -> tuple[int, int, int]:
+        with sqlite3.connect(path) as other:
+            counts = [
+                other.execute(query).fetchone()[0]
+                for query in (
+                    "SELECT count(*) FROM event",
+                    "SELECT count(*) FROM incident",
+                    "SELECT count(*) FROM quarantine WHERE released_wall_ns IS NOT NULL",
+                )
+            ]
+        other.close()
+        return counts[0], counts[1], counts[2]
+
+    with journal.together():
+        journal.save_incident(incident())
+        journal.save_quarantine(quarantine())
+        journal.close_quarantine(7, NOON_NS, NOON_NS + 5, "hold")
+        assert committed() == (0, 0, 0)
+        assert len(journal.incidents()) == 1, "what waits can be read already"
+        journal.append([event(1)], must_persist=True)
+        assert committed() == (1, 1, 1)
+        journal.save_incident(incident())
+        journal.append([], must_persist=True)
+        assert committed() == (1, 2, 1)
+        journal.save_incident(incident())
+    assert committed() == (1, 3, 1)
 
 
 def test_a_second_writer_is_refused(path: Path, journal: Journal) -> None:

@@ -76,6 +76,8 @@ def test_a_full_disk_loses_nothing_and_is_told_of(disk: SmallDisk) -> None:
     number = journal.save_incident(incident())
     with pytest.raises(JournalError, match="not on the disk yet"):
         journal.save_quarantine(quarantine(), must_persist=True)
+    with pytest.raises(JournalError, match="not on the disk yet"):
+        journal.append([], must_persist=True)
     # Readers see what waits as well as what is on the disk.
     assert numbers(journal) == list(range(count + 1))
     assert [one.id for one in journal.incidents()] == [number, on_disk]

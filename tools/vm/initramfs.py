@@ -50,7 +50,7 @@ def build_initramfs(kernel: StockKernel, init: str, modules: Iterable[str]) -> b
 
 def load_order(kernel: StockKernel, modules: Iterable[str]) -> list[Path]:
     """The module files for `modules`, each after everything it depends on."""
-    needs = _dependencies(kernel.modules / "modules.dep")
+    needs = _dependencies(kernel.modules)
     builtin = {
         _module_name(line) for line in (kernel.modules / "modules.builtin").read_text().split()
     }
@@ -71,12 +71,33 @@ def load_order(kernel: StockKernel, modules: Iterable[str]) -> list[Path]:
     return ordered
 
 
-def _dependencies(modules_dep: Path) -> dict[str, list[str]]:
+def _dependencies(folder: Path) -> dict[str, list[str]]:
+    """For each module its file and, behind it, the files that must be loaded before."""
     needs: dict[str, list[str]] = {}
-    for line in modules_dep.read_text().splitlines():
+    for line in (folder / "modules.dep").read_text().splitlines():
         path, _, rest = line.partition(":")
         needs[_module_name(path)] = [path, *rest.split()]
+    # What a module asks the crypto layer for by algorithm: ext4 for crypto-crc32c.
+    softly = _soft_dependencies(folder)
+    for name, files in needs.items():
+        for before in [name, *map(_module_name, files)]:
+            files += [file for one in softly.get(before, ()) for file in needs.get(one, ())[:1]]
     return needs
+
+
+def _soft_dependencies(folder: Path) -> dict[str, list[str]]:
+    providers: dict[str, list[str]] = {}
+    for line in (folder / "modules.alias").read_text().splitlines():
+        _, _, rest = line.partition("alias ")
+        alias, _, module = rest.partition(" ")
+        providers.setdefault(alias, []).append(module)
+    softly: dict[str, list[str]] = {}
+    for line in (folder / "modules.softdep").read_text().splitlines():
+        _, _, rest = line.partition("softdep ")
+        module, _, wanted = rest.partition(" pre: ")
+        for alias in wanted.partition(" post: ")[0].split():
+            softly.setdefault(module, []).extend(providers.get(alias, [alias]))
+    return softly
 
 
 def _module_name(path: str) -> str:

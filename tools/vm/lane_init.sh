@@ -13,8 +13,10 @@ while read -r module options; do
 done </modules/order
 
 mkdir -p /mnt/lower /mnt/fast /mnt/over /mnt/root
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000,cache=loose,ro host /mnt/lower
-mount -t ext4 -o ro /dev/vda /mnt/fast
+# Kernels before 6.1 clear two buffers of msize for each request: small is fast.
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=32768,cache=loose,ro host /mnt/lower ||
+	exec reboot -f
+mount -t ext4 -o ro /dev/vda /mnt/fast || exec reboot -f
 mount -t tmpfs over /mnt/over
 mkdir /mnt/over/upper /mnt/over/work
 mount -t overlay -o lowerdir=/mnt/fast:/mnt/lower,upperdir=/mnt/over/upper,workdir=/mnt/over/work \
@@ -26,7 +28,7 @@ for folder in run tmp var/tmp; do
 	mount -t tmpfs tmpfs "/mnt/root/$folder"
 done
 mkdir -p /mnt/root/run/lane
-mount -t 9p -o trans=virtio,version=9p2000.L,msize=131072 lane /mnt/root/run/lane
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=32768 lane /mnt/root/run/lane
 # Modules that were not loaded beforehand come by the kernel's own modprobe.
 . /mnt/root/run/lane/place
 mkdir -p "/mnt/root/lib/modules/$LANE_RELEASE"

@@ -12,7 +12,7 @@ from tools.vm.fetch_kernel import StockKernel
 from tools.vm.lanes import LaneError
 
 # The fifth level of page tables costs every emulated page walk and serves no test.
-GUEST_CPU = "max,la57=off"
+GUEST_CPU = "max,la57=off,erms=off,fsrm=off"
 # A panic must end the guest at once (-no-reboot turns the reset into an exit).
 KERNEL_ARGUMENTS = (
     "console=ttyS0 quiet loglevel=4 panic=-1 reboot=triple tsc=reliable clocksource=tsc"

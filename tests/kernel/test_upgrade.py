@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An upgrade in a flood: other programs, or another contract, and not one frame between."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.harness.another_build import MISSING, AnotherBuild
+from tests.harness.daemon import Tables
+from tests.harness.guarded import (
+    HOOKS,
+    OFFENDER,
+    SIZES,
+    Flooding,
+    Scene,
+    assert_wire_clean,
+    events,
+    guarded,
+    needs_daemon,
+)
+
+pytestmark = [
+    *needs_daemon,
+    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)} to build"),
+]
+
+SECOND_NS = 1_000_000_000
+HEADER = "bpf/abi_kern_user.h"
+
+
+@pytest.fixture(scope="module")
+def other_programs(tmp_path_factory: pytest.TempPathFactory) -> AnotherBuild:
+    """The same contract, other programs."""
+    build = AnotherBuild(tmp_path_factory.mktemp("build"))
+    build.replace(
+        "bpf/frame_kern.h",
+        "\tcounters->frames++;",
+        "\tif (skb->mark == 0x7ab5e271)\n\t\tbpf_get_prandom_u32();\n\tcounters->frames++;",
+    )
+    build.build()
+    return build
+
+
+@pytest.fixture(scope="module")
+def other_ports(tmp_path_factory: pytest.TempPathFactory) -> AnotherBuild:
+    """Another contract: a slot's members behind the fixed ones change places."""
+    build = AnotherBuild(tmp_path_factory.mktemp("abi"))
+    build.next_abi()
+    line = "\t__u32 mtu_bytes; /* of the path; 0: sizes are not judged */\n"
+    build.replace(HEADER, line, "")
+    build.replace(
+        HEADER, "\t__u32 reserved0;\n\t__u64 reserved1[4]", f"{line}\t__u64 reserved1[4]"
+    )
+    build.build()
+    return build
+
+
+@pytest.fixture(scope="module")
+def other_cuts(tmp_path_factory: pytest.TempPathFactory) -> AnotherBuild:
+    """Another contract: what stands beside a latch is laid out anew, and larger."""
+    build = AnotherBuild(tmp_path_factory.mktemp("abi"))
+    build.next_abi()
+    build.replace(
+        HEADER,
+        "\t__u32 latch; /* that this describes; 0: nothing */\n",
+        "\t__u64 kept_for;\n\t__u32 latch; /* that this describes; 0: nothing */\n",
+    )
+    build.build()
+    return build
+
+
+def tables(action: str, hook: str) -> Tables:
+    return {"checks.bpdu": {"action": action}, "kernel": {"attach": hook}}
+
+
+def upgrade(scene: Scene, build: AnotherBuild, running: Flooding, frames: int) -> None:
+    """Kill the old daemon, start the new one; the flood gets `frames` further in each part."""
+    running.wait_for(running.bad.accepted + frames)
+    scene.sentinel.kill()
+    running.wait_for(running.bad.accepted + frames)
+    scene.sentinel.command = build.command
+    scene.sentinel.start([OFFENDER])
+    running.wait_for(running.bad.accepted + frames)
+
+
+def assert_held(before: dict[str, object], after: dict[str, object]) -> None:
+    for key in ("port", "ifindex", "cause", "reason", "uid", "relapses"):
+        assert after[key] == before[key], key
+    for key in ("since_wall_ns", "until_wall_ns"):
+        assert abs(int(str(after[key])) - int(str(before[key]))) < SECOND_NS, key
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("hook", HOOKS)
+def test_other_programs_take_over_in_place(
+    other_programs: AnotherBuild, hook: str, size: int
+) -> None:
+    with guarded(tables("quarantine", hook)) as scene:
+        with Flooding(scene) as running:
+            scene.wait_for_state(OFFENDER, "quarantined")
+            held = scene.sentinel.port(OFFENDER)["quarantine"]
+            upgrade(scene, other_programs, running, size // 3)
+            sent = running.stop()
+        assert_wire_clean(scene, sent)
+        assert_held(held, scene.sentinel.port(OFFENDER)["quarantine"])
+        # The maps are the same, so the counters never stopped.
+        seen = scene.counters(OFFENDER)["from_guest"]
+        assert seen["frames"] == sent.bad.frames
+        assert seen["bpdu"] == sent.bpdus()
+        assert [one["body"]["adopted"] for one in events(scene.sentinel, "guard.attached")] == [
+            *[False] * 4,
+            *[True] * 4,
+        ]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("which", ["other_ports", "other_cuts"])
+def test_another_contract_takes_over_in_place(
+    request: pytest.FixtureRequest, which: str, hook: str, size: int
+) -> None:
+    build: AnotherBuild = request.getfixturevalue(which)
+    with guarded(tables("quarantine", hook)) as scene:
+        with Flooding(scene) as running:
+            scene.wait_for_state(OFFENDER, "quarantined")
+            held = scene.sentinel.port(OFFENDER)["quarantine"]
+            upgrade(scene, build, running, size // 3)
+            sent = running.stop()
+        assert_wire_clean(scene, sent)
+        assert_held(held, scene.sentinel.port(OFFENDER)["quarantine"])
+        # Another contract has maps of its own: its counters begin anew.
+        seen = scene.counters(OFFENDER)["from_guest"]
+        assert 0 < seen["frames"] < sent.bad.frames
+        assert seen["frames"] == seen["bpdu"]["total"] == seen["dropped"]["quarantine"]
+        assert len(list(scene.sentinel.pins.glob("v*"))) == 1
+        assert len(events(scene.sentinel, "quarantine.set")) == 1
+        assert scene.sentinel.cli("release", OFFENDER).returncode == 0
+        assert scene.sentinel.port(OFFENDER)["state"] == "watched"
+
+
+def test_a_port_that_is_only_dropped_stays_guarded(other_ports: AnotherBuild) -> None:
+    with guarded(tables("drop", "auto")) as scene:
+        with Flooding(scene) as running:
+            upgrade(scene, other_ports, running, 10_000)
+            sent = running.stop()
+        assert_wire_clean(scene, sent)
+
+
+def test_an_older_command_says_that_the_contract_is_another(other_ports: AnotherBuild) -> None:
+    with guarded() as scene:
+        ours = scene.sentinel.command
+        scene.sentinel.kill()
+        scene.sentinel.command = other_ports.command
+        scene.sentinel.start([OFFENDER])
+        scene.sentinel.kill()
+        scene.sentinel.command = ours
+        done = scene.sentinel.cli("quarantine", OFFENDER)
+        assert done.returncode != 0
+        assert "version 2 of the contract" in done.stderr
