@@ -48,13 +48,13 @@ static __always_inline void count_kinds(struct tap_counters *counters, const str
 		counters->vlan_tagged++;
 	if (frame->tags > 1)
 		counters->vlan_nested++;
-	if (frame->is_dhcp && dhcp < TAP_DHCP_TYPES)
+	if (dhcp < TAP_DHCP_TYPES)
 		counters->dhcp[dhcp]++;
-	if (!frame->is_bpdu)
+	if (bpdu >= TAP_BPDU_KINDS)
 		return;
 	if (is_hosts_own)
 		counters->bpdu_host++;
-	else if (bpdu < TAP_BPDU_KINDS)
+	else
 		counters->bpdu[bpdu]++;
 }
 

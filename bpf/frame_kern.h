@@ -11,39 +11,40 @@
 #define VERDICT_NEXT (-1)
 #define VERDICT_DROP 2 /* TC_ACT_SHOT, TCX_DROP */
 
-static __always_inline void frame_begin(const struct __sk_buff *skb, struct frame *frame,
-					struct tap_counters *counters)
+/* As tap_counters.bytes counts it. */
+static __always_inline __u32 frame_bytes(const struct __sk_buff *skb)
 {
-	frame->bytes = skb->len + (skb->vlan_present ? VLAN_TAG_BYTES : 0);
-	frame->wire_bytes = frame->bytes;
+	return skb->len + (skb->vlan_present ? VLAN_TAG_BYTES : 0);
+}
+
+static __always_inline void count_frame(const struct __sk_buff *skb, struct tap_counters *counters)
+{
 	counters->frames++;
-	counters->bytes += frame->bytes;
+	counters->bytes += frame_bytes(skb);
 }
 
 /* Whether the frame is done with: plain, and no larger than the path. */
-static __always_inline bool frame_is_ordinary(const struct __sk_buff *skb,
-					      const struct frame *frame, __u32 mtu_bytes)
+static __always_inline bool frame_is_ordinary(const struct __sk_buff *skb, __u32 mtu_bytes)
 {
-	return frame_is_plain(skb) && (!mtu_bytes || frame->bytes <= mtu_bytes + ETH_HLEN);
+	return frame_is_plain(skb) && (!mtu_bytes || frame_bytes(skb) <= mtu_bytes + ETH_HLEN);
 }
 
-static __always_inline void frame_examine(struct __sk_buff *skb, struct frame *frame,
-					  struct tap_counters *counters, __u32 mtu_bytes,
-					  bool is_hosts_own)
+/* Reads and counts a frame that is not ordinary. */
+static __always_inline struct frame frame_examine(struct __sk_buff *skb,
+						  struct tap_counters *counters, __u32 mtu_bytes,
+						  bool is_hosts_own)
 {
-	frame_read(skb, frame);
-	if (skb->gso_size)
-		frame->wire_bytes = gso_wire_bytes(skb, frame->l3_offset, frame->ethertype) +
-				    (skb->vlan_present ? VLAN_TAG_BYTES : 0);
-	count_size(counters, frame, mtu_bytes);
-	count_kinds(counters, frame, is_hosts_own);
+	struct frame frame = frame_read(skb);
+
+	count_size(counters, &frame, mtu_bytes);
+	count_kinds(counters, &frame, is_hosts_own);
+	return frame;
 }
 
 /* The directions that are counted and never judged. */
 static __always_inline int count_only(struct __sk_buff *skb, enum tap_direction direction)
 {
 	struct tap_counters *counters;
-	struct frame frame = {};
 	struct port_ref ref;
 
 	if (!port_find(skb->ifindex, &ref))
@@ -51,9 +52,9 @@ static __always_inline int count_only(struct __sk_buff *skb, enum tap_direction 
 	counters = counters_at(ref.slot, direction);
 	if (!counters)
 		return VERDICT_NEXT;
-	frame_begin(skb, &frame, counters);
-	if (!frame_is_ordinary(skb, &frame, ref.port->mtu_bytes))
-		frame_examine(skb, &frame, counters, ref.port->mtu_bytes, false);
+	count_frame(skb, counters);
+	if (!frame_is_ordinary(skb, ref.port->mtu_bytes))
+		frame_examine(skb, counters, ref.port->mtu_bytes, false);
 	if (ref.port->latch == TAP_LATCH_OPEN)
 		return VERDICT_NEXT;
 	counters->dropped[TAP_DROP_QUARANTINE]++;

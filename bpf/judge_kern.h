@@ -12,8 +12,8 @@
 #include "parse_kern.h"
 #include "port_kern.h"
 
-/* Counts one offence; the offences of the window that it falls in. */
-static __always_inline __u32 window_add(struct tap_window *window, __u64 window_ticks)
+/* Begins a new window where the last one is over. */
+static __always_inline void window_turn(struct tap_window *window, __u64 window_ticks)
 {
 	__u64 now_ticks = bpf_jiffies64();
 
@@ -21,6 +21,12 @@ static __always_inline __u32 window_add(struct tap_window *window, __u64 window_
 		window->start_ticks = now_ticks;
 		window->offences = 0;
 	}
+}
+
+/* Counts one offence; the offences of the window that it falls in. */
+static __always_inline __u32 window_add(struct tap_window *window, __u64 window_ticks)
+{
+	window_turn(window, window_ticks);
 	__sync_fetch_and_add(&window->offences, 1);
 	return window->offences;
 }
@@ -75,14 +81,18 @@ static __always_inline bool is_dhcp_flood(const struct tap_config *config,
 	const struct tap_check_policy *policy = &config->checks[TAP_CHECK_DHCP_FLOOD];
 	struct tap_window *window = window_at(ref->slot, TAP_CHECK_DHCP_FLOOD);
 
-	return window && window_add(window, policy->window_ticks) > policy->threshold;
+	if (!window)
+		return false;
+	window_turn(window, policy->window_ticks);
+	/* Every message comes by here, most of them in order: a locked add is dear. */
+	return ++window->offences > policy->threshold;
 }
 
 /* Only a server offers, acknowledges or refuses (RFC 2131 table 3). */
 static __always_inline bool is_server_message(const struct frame *frame)
 {
-	return frame->is_dhcp && (frame->dhcp == TAP_DHCP_OFFER || frame->dhcp == TAP_DHCP_ACK ||
-				  frame->dhcp == TAP_DHCP_NAK);
+	return (frame->dhcp == TAP_DHCP_OFFER || frame->dhcp == TAP_DHCP_ACK ||
+		frame->dhcp == TAP_DHCP_NAK);
 }
 
 #endif

@@ -72,13 +72,20 @@ struct {
 	__uint(max_entries, TAP_RING_BYTES);
 } tap_ring SEC(".maps");
 
-/* One word a CPU: where a walk over options stands. */
+/* Where a walk over DHCP options stands, on each CPU. Nothing of it outlives a frame. */
+struct dhcp_walk {
+	__u32 offset;
+	__u32 end;
+	__u32 type; /* enum tap_dhcp as it was found; 0: not yet */
+	__u32 overload; /* option 52 */
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u64);
-} tap_scratch SEC(".maps");
+	__type(value, struct dhcp_walk);
+} tap_walks SEC(".maps");
 
 /* Programs never touch the next two: they keep what outlives the daemon. */
 struct {
@@ -125,11 +132,11 @@ static __always_inline struct tap_state *state_get(void)
 	return bpf_map_lookup_elem(&tap_state, &first);
 }
 
-static __always_inline volatile __u16 *scratch_offset(void)
+static __always_inline volatile struct dhcp_walk *walk_get(void)
 {
 	__u32 first = 0;
 
-	return bpf_map_lookup_elem(&tap_scratch, &first);
+	return bpf_map_lookup_elem(&tap_walks, &first);
 }
 
 static __always_inline struct tap_window *window_at(__u32 slot, enum tap_check check)

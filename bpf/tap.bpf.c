@@ -8,7 +8,7 @@ static __always_inline __u32 offended_checks(const struct tap_config *config,
 {
 	__u32 checks = 0;
 
-	if (frame->is_bpdu)
+	if (frame->bpdu < TAP_BPDU_KINDS)
 		checks |= 1U << TAP_CHECK_BPDU;
 	if (frame->tags > 1)
 		checks |= 1U << TAP_CHECK_VLAN;
@@ -16,7 +16,7 @@ static __always_inline __u32 offended_checks(const struct tap_config *config,
 		checks |= 1U << TAP_CHECK_SIZE;
 	if (is_server_message(frame))
 		checks |= 1U << TAP_CHECK_ROGUE_DHCP;
-	if (frame->is_dhcp && is_dhcp_flood(config, ref))
+	if (frame->dhcp < TAP_DHCP_TYPES && is_dhcp_flood(config, ref))
 		checks |= 1U << TAP_CHECK_DHCP_FLOOD;
 	return checks & ~ref->port->trusted_checks;
 }
@@ -38,7 +38,7 @@ static __always_inline int judge_frame(struct __sk_buff *skb, const struct port_
 	struct offence offence = {
 		.direction = TAP_IN,
 		.offender_ifindex = skb->ifindex,
-		.frame_bytes = frame->bytes,
+		.frame_bytes = frame_bytes(skb),
 		.wire_bytes = frame->wire_bytes,
 		.tags = frame->tags,
 		.role = TAP_ROLE_PORT,
@@ -71,8 +71,8 @@ SEC("tc")
 int tap_from_guest(struct __sk_buff *skb)
 {
 	struct tap_counters *counters;
-	struct frame frame = {};
 	struct port_ref ref;
+	struct frame frame;
 	bool is_ordinary;
 
 	if (!port_find(skb->ifindex, &ref))
@@ -80,10 +80,10 @@ int tap_from_guest(struct __sk_buff *skb)
 	counters = counters_at(ref.slot, TAP_IN);
 	if (!counters)
 		return VERDICT_NEXT;
-	frame_begin(skb, &frame, counters);
-	is_ordinary = frame_is_ordinary(skb, &frame, ref.port->mtu_bytes);
+	count_frame(skb, counters);
+	is_ordinary = frame_is_ordinary(skb, ref.port->mtu_bytes);
 	if (!is_ordinary)
-		frame_examine(skb, &frame, counters, ref.port->mtu_bytes, false);
+		frame = frame_examine(skb, counters, ref.port->mtu_bytes, false);
 	if (ref.port->latch != TAP_LATCH_OPEN) {
 		counters->dropped[TAP_DROP_QUARANTINE]++;
 		return VERDICT_DROP;

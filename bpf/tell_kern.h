@@ -38,16 +38,17 @@ static __always_inline bool gate_opens(const struct tap_config *config, __u32 sl
 	return true;
 }
 
+/* Old verifiers see that a length is not 0 only where one was added to it. */
 static __always_inline void copy_head(struct __sk_buff *skb, struct tap_event *event)
 {
-	__u64 bytes = skb->len < TAP_HEAD_BYTES ? skb->len : TAP_HEAD_BYTES;
+	__u64 last = (skb->len < TAP_HEAD_BYTES ? skb->len : TAP_HEAD_BYTES) - 1;
 
 	event->head_bytes = 0;
-	forget_bound(bytes);
-	if (bytes < 1 || bytes > TAP_HEAD_BYTES)
+	forget_bound(last);
+	if (last >= TAP_HEAD_BYTES)
 		return;
-	if (!bpf_skb_load_bytes(skb, 0, event->head, bytes))
-		event->head_bytes = bytes;
+	if (!bpf_skb_load_bytes(skb, 0, event->head, last + 1))
+		event->head_bytes = last + 1;
 }
 
 /* Out of line: it is rare, and its registers are not the callers' burden. */

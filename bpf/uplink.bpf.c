@@ -48,7 +48,7 @@ static __always_inline int stop_bpdu(struct __sk_buff *skb, enum origin origin,
 		.kind = frame->bpdu,
 		.direction = TAP_OUT,
 		.offender_ifindex = skb->ingress_ifindex,
-		.frame_bytes = frame->bytes,
+		.frame_bytes = frame_bytes(skb),
 		.wire_bytes = frame->wire_bytes,
 		.tags = frame->tags,
 		.role = TAP_ROLE_UPLINK,
@@ -74,7 +74,7 @@ int uplink_to_wire(struct __sk_buff *skb)
 {
 	struct port_ref uplink, from = {};
 	struct tap_counters *counters;
-	struct frame frame = {};
+	struct frame frame = { .bpdu = TAP_BPDU_KINDS };
 	enum origin origin;
 
 	if (!port_find(skb->ifindex, &uplink))
@@ -83,14 +83,14 @@ int uplink_to_wire(struct __sk_buff *skb)
 	if (!counters)
 		return VERDICT_NEXT;
 	origin = frame_origin(skb, &from);
-	frame_begin(skb, &frame, counters);
-	if (!frame_is_ordinary(skb, &frame, uplink.port->mtu_bytes))
-		frame_examine(skb, &frame, counters, uplink.port->mtu_bytes, origin == ORIGIN_HOST);
+	count_frame(skb, counters);
+	if (!frame_is_ordinary(skb, uplink.port->mtu_bytes))
+		frame = frame_examine(skb, counters, uplink.port->mtu_bytes, origin == ORIGIN_HOST);
 	if (origin == ORIGIN_PORT && from.port->latch != TAP_LATCH_OPEN) {
 		counters->dropped[TAP_DROP_QUARANTINE]++;
 		return VERDICT_DROP;
 	}
-	if (!frame.is_bpdu)
+	if (frame.bpdu >= TAP_BPDU_KINDS)
 		return VERDICT_NEXT;
 	return stop_bpdu(skb, origin, &uplink, &from, &frame, counters);
 }

@@ -10,18 +10,20 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from sentinel import abi
 from sentinel.attachments import Attachments
 from sentinel.cuts import LatchSeen
-from sentinel.decode import CHECKS
+from sentinel.decode import CHECKS, Counters, Order, decode_order
 from sentinel.effect import Effect
 from sentinel.engine import Engine
-from sentinel.errors import JournalError
+from sentinel.errors import JournalError, KernelError
+from sentinel.event import Incident
 from sentinel.inventory import Device, Inventory
 from sentinel.loader.maps import PinnedMaps
 from sentinel.policy import relapse_count
 from sentinel.scribe import Scribe
 
-INCIDENTS_LOOKED_AT: Final = 1000
+MOST_LOOKED_AT: Final = 1000
 RELAPSES_LOOK_BACK_HOLDS: Final = 30
 """Times hold.max: what is older than this many of the longest holds is no relapse."""
 
@@ -47,6 +49,8 @@ class Accounts:
         self._attachments = attachments
         self._apply = apply
         self._turn = asyncio.Lock()
+        self._told: list[Order] = []
+        """Orders in the pins whose journal entries still wait for the disk."""
 
     async def take_over(self) -> None:
         """Quarantines of the journal, and orders that were given while nobody listened."""
@@ -56,43 +60,106 @@ class Accounts:
             _log.error("quarantines are taken from the kernel alone: %s", unreadable)
             held = []
         self._engine.cuts.remember(held)
-        self._take_orders()
+        await self._take_orders()
 
-    def _take_orders(self) -> None:
-        while (order := self._maps.pop_order()) is not None:
-            device = self._inventory.devices().get(order.ifindex)
-            self._apply(self._engine.cuts.told_offline(order, device))
-
-    async def reopen_incidents(self, device: Device) -> None:
-        """Open incidents of a device whose counters ran on without us."""
-        slot = self._maps.find(device.ifindex)
-        if slot is None:
-            return
-        counters = self._maps.counters([slot.slot])[0]
-        if not any(counters[0].offences(check) for check in CHECKS):
-            return
+    def keep_order(self, order: Order) -> None:
+        """Keep an order in the pins until the disk has what was journaled of it."""
         try:
-            known = await self._scribe.ask(
-                lambda journal: journal.incidents(port=device.name, limit=INCIDENTS_LOOKED_AT)
-            )
-        except JournalError:
+            self._maps.push_order(order)
+        except KernelError as full:
+            _log.error("an order is kept in memory alone: %s", full)
             return
+        self._told.append(decode_order(order.encode()))
+
+    async def _take_orders(self) -> None:
+        """Journal orders that are kept in the pins; each stays there until it is on the disk.
+
+        A kill between two steps makes the next daemon journal an order twice, never not at all.
+        """
+        waits = bool(self._told) and await self._journal_waits()
+        first_kept: Order | None = None
+        while (order := self._maps.oldest_order()) is not None and order != first_kept:
+            if order not in self._told:
+                device = self._inventory.devices().get(order.ifindex)
+                effects = list(self._engine.cuts.told_offline(order, device))
+                is_kept = not await self._scribe.persist(effects)
+                if is_kept:
+                    self._told.append(order)
+                    waits = True
+            else:
+                is_kept = waits
+                if not is_kept:
+                    self._told.remove(order)
+            if is_kept:
+                # To the end, so that those behind it are seen.
+                first_kept = first_kept or order
+                try:
+                    self._maps.push_order(order)
+                except KernelError:
+                    return
+            self._maps.pop_order()
+
+    async def _journal_waits(self) -> bool:
+        status = await self._scribe.ask(lambda journal: journal.status())
+        return status.pending > 0
+
+    async def reopen_incidents(self) -> None:
+        """Go on with incidents that an earlier daemon left open; end those of what is gone."""
+        slots = {slot.ifindex: slot.slot for slot in self._maps.slots()}
+        devices = [one for one in self._inventory.devices().values() if one.ifindex in slots]
+        sums = self._maps.counters([slots[device.ifindex] for device in devices])
+        counters = {one.ifindex: sides for one, sides in zip(devices, sums, strict=True)}
+        known: list[Incident] = []
+        try:
+            known = await self._scribe.ask(lambda journal: journal.incidents(limit=MOST_LOOKED_AT))
+            known += await self._scribe.ask(
+                lambda journal: journal.incidents(limit=MOST_LOOKED_AT, open_only=True)
+            )
+        except JournalError as unreadable:
+            _log.error("incidents begin anew: %s", unreadable)
+        incidents = {incident.id: incident for incident in known}.values()
+        for device in devices:
+            self._settle_incidents(device, counters[device.ifindex], incidents)
+        now_ns = time.time_ns()
+        for incident in incidents:
+            if incident.closed_wall_ns is not None:
+                continue
+            sides = counters.get(incident.ifindex)
+            key = self._engine.reopen(incident, sides, now_ns) if sides else None
+            if key is None:
+                end = self._engine.incidents.end_kept(incident, now_ns)
+                self._scribe.know_incident(end.key, incident.id)
+                self._apply([end])
+            else:
+                self._scribe.know_incident(key, incident.id)
+
+    def _settle_incidents(
+        self,
+        device: Device,
+        counters: tuple[Counters, Counters],
+        incidents: Iterable[Incident],
+    ) -> None:
+        """Offences that incidents stand for already are no new ones'."""
+        is_uplink = device.role == "uplink"
+        direction = abi.TAP_OUT if is_uplink else abi.TAP_IN
         for check in CHECKS:
-            own = [i for i in known if i.check == check and i.ifindex == device.ifindex]
-            settled = sum(i.frames for i in own if i.closed_wall_ns is not None)
-            total = counters[0].offences(check)
-            settled = settled if settled <= total else 0
-            self._engine.incidents.settle(device.ifindex, 0, check, settled)
-            for incident in own:
-                if incident.closed_wall_ns is None:
-                    key = self._engine.reopen(incident, counters, settled, time.time_ns())
-                    if key is not None:
-                        self._scribe.know_incident(key, incident.id)
+            total = counters[direction].offences(check)
+            settled = sum(
+                one.frames
+                for one in incidents
+                if one.check == check
+                and one.uplink == is_uplink
+                and (is_uplink or (one.ifindex, one.port) == (device.ifindex, device.name))
+                and (is_uplink or one.closed_wall_ns is not None)
+            )
+            # More than were counted: those were an earlier device's of this number.
+            if 0 < settled <= total:
+                self._engine.incidents.settle(device.ifindex, direction, check, settled)
 
     async def settle(self) -> None:
         """Account for every latch."""
         async with self._turn:
-            self._take_orders()
+            await self._take_orders()
             fresh, opened = self._engine.latches(self._maps.slots())
             for _, quarantine in opened:
                 self._apply(self._engine.cuts.opened_elsewhere(quarantine, time.time_ns()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sentinel import __version__, abi, event
 from sentinel.control_peer import SEVERAL_UIDS
-from sentinel.decode import NO_COUNTERS
+from sentinel.decode import NO_COUNTERS, Order
 from sentinel.effect import Effect, Log
 from sentinel.errors import PortGoneError, RefusedError
 from sentinel.inventory import Device
@@ -130,8 +130,21 @@ class Answers:
         daemon = self._daemon
         device = self._orderable(port)
         changed = daemon.engine.cuts.active(device.ifindex) is None
-        effects = list(daemon.engine.quarantine(device, hold_ns, reason, peer.uid, time.time_ns()))
-        journaled = await self._carry_out(effects)
+        now_ns = time.time_ns()
+        effects = list(daemon.engine.quarantine(device, hold_ns, reason, peer.uid, now_ns))
+        journaled = await self._carry_out(
+            effects,
+            Order(
+                abi.TAP_ORDER_QUARANTINE,
+                device.ifindex,
+                peer.uid,
+                changed,
+                now_ns,
+                hold_ns or 0,
+                port,
+                reason,
+            ),
+        )
         quarantine = daemon.engine.cuts.active(device.ifindex)
         return {
             "port": port,
@@ -155,7 +168,11 @@ class Answers:
             device = self._orderable(port)
             changed = daemon.engine.cuts.active(device.ifindex) is not None
             effects = list(daemon.engine.release(device, reason, peer.uid, now_ns))
-        journaled = await self._carry_out(effects)
+        ifindex = device.ifindex if device else 0
+        journaled = await self._carry_out(
+            effects,
+            Order(abi.TAP_ORDER_RELEASE, ifindex, peer.uid, changed, now_ns, 0, port, reason),
+        )
         return {
             "port": port,
             "ifindex": device.ifindex if device else None,
@@ -166,11 +183,15 @@ class Answers:
             "daemon": True,
         }
 
-    async def _carry_out(self, effects: list[Effect]) -> bool:
+    async def _carry_out(self, effects: list[Effect], order: Order) -> bool:
+        """Kernel first, then journal; what no disk takes is kept in the pins instead."""
         daemon = self._daemon
         daemon.apply_to_kernel(effects)
         await asyncio.to_thread(daemon.guard.wait_for_programs)
-        return await daemon.scribe.persist(effects)
+        journaled = await daemon.scribe.persist(effects)
+        if not journaled:
+            daemon.accounts.keep_order(order)
+        return journaled
 
     async def last_seq(self) -> int:
         """The number of the newest event."""

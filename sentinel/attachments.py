@@ -50,6 +50,7 @@ class Attachments:
         self._task: asyncio.Task[None] | None = None
         self._wanted: dict[int, Device] = {}
         self._retries: dict[int, int] = {}
+        self._leaving: set[int] = set()
         self.attached: set[int] = set()
         self.problems: dict[int, str] = {}
         """What keeps a device from being guarded, by ifindex."""
@@ -79,6 +80,7 @@ class Attachments:
         self._retries.pop(device.ifindex, None)
         self.problems.pop(device.ifindex, None)
         self.attached.discard(device.ifindex)
+        self._leaving.add(device.ifindex)
         self._put("detach", device)
 
     def change(self, device: Device) -> None:
@@ -120,6 +122,8 @@ class Attachments:
             await asyncio.to_thread(self._guard.detach, device.ifindex)
         except KernelError as failed:
             _log.warning("%s: cannot be detached: %s", device.name, failed)
+        finally:
+            self._leaving.discard(device.ifindex)
 
     async def _attach(self, device: Device) -> None:
         try:
@@ -136,8 +140,8 @@ class Attachments:
             self._fail(device, str(failed))
             return
         wanted = self._wanted.get(device.ifindex)
-        if wanted is None:
-            return  # a detach waits
+        if wanted is None or device.ifindex in self._leaving:
+            return  # a detach waits, and maybe an attach of the number's next device
         self._retries.pop(device.ifindex, None)
         self.problems.pop(device.ifindex, None)
         self.attached.add(device.ifindex)

@@ -61,9 +61,22 @@ class CutBook:
         self._away = list(quarantines)
 
     def see_latch(self, device: Device, seen: LatchSeen) -> Iterator[Effect]:
-        """Take a shut latch that is not accounted for yet."""
+        """Take a shut latch that is not accounted for yet.
+
+        What stands beside the latch says whose cut it is; failing that (another
+        version's maps), what the journal remembers of this cut.
+        """
         remembered = self._take_away(device, seen.slot.ifindex)
         cut, cause = seen.cut, seen.slot.cause or "order"
+        if cut is None and remembered is not None and _is_same_cut(remembered, cause, seen):
+            yield from self._take_up(replace(remembered, vm=device.vm), device)
+            return
+        if remembered is not None and (
+            cut is None or remembered.since_wall_ns != cut.since_wall_ns
+        ):
+            yield EndCut(
+                remembered.ifindex, remembered.since_wall_ns, seen.latched_wall_ns, "unseen"
+            )
         if cut is not None:
             hold = cut.hold_ns or None
             quarantine = Quarantine(
@@ -97,6 +110,17 @@ class CutBook:
             relapses=seen.relapses,
         )
         yield from self._set(quarantine)
+
+    def _take_up(self, quarantine: Quarantine, device: Device) -> Iterator[Effect]:
+        """Go on with a cut whose latch is shut already: nothing happened, nothing is told."""
+        again = replace(quarantine, port=device.name, ifindex=device.ifindex)
+        self._active[device.ifindex] = again
+        yield Shut(again)
+        if again.ifindex != quarantine.ifindex:
+            yield EndCut(
+                quarantine.ifindex, quarantine.since_wall_ns, quarantine.since_wall_ns, "moved"
+            )
+        yield KeepCut(again)
 
     def order(
         self, device: Device, hold: int | None, reason: str, uid: int, now_ns: int
@@ -218,9 +242,12 @@ class CutBook:
         if quarantine is not None:
             self._away.append(quarantine)
 
-    def device_known(self, device: Device, now_ns: int) -> Iterator[Effect]:
-        """A port is there, or its VM is known now: cut it again if it was cut."""
-        if device.role != "port" or device.ifindex in self._active:
+    def device_known(self, device: Device, now_ns: int, is_shut: bool = False) -> Iterator[Effect]:
+        """A port is there, or its VM is known now: cut it again if it was cut.
+
+        One whose latch `is_shut` already is `see_latch`'s: that knows why.
+        """
+        if device.role != "port" or device.ifindex in self._active or is_shut:
             return
         quarantine = self._take_away(device, None)
         if quarantine is None:
@@ -289,6 +316,12 @@ def is_same_vm(quarantine: Quarantine, device: Device) -> bool:
         same_port = then.mac == now.mac if then.mac and now.mac else quarantine.port == device.name
         return then.uuid == now.uuid and same_port
     return not then.is_known and not now.is_known and quarantine.port == device.name
+
+
+def _is_same_cut(quarantine: Quarantine, cause: str, seen: LatchSeen) -> bool:
+    """Whether a shut latch is still this cut's: of its cause, and shut before its end."""
+    until_ns = quarantine.until_wall_ns
+    return quarantine.cause == cause and (until_ns is None or seen.latched_wall_ns < until_ns)
 
 
 def cut_of(quarantine: Quarantine) -> Cut:

@@ -98,6 +98,7 @@ class Daemon:
         await asyncio.to_thread(self.guard.sweep, set(self.inventory.devices()))
         await asyncio.to_thread(self.guard.finish_upgrade)
         await self.accounts.settle()
+        await self.accounts.reopen_incidents()
         await self.identities.start()
         loop.add_reader(self.ring.fd, self._read_ring)
         await self.control.start()
@@ -197,7 +198,9 @@ class Daemon:
     def _attached(self, device: Device, adopted: bool) -> None:
         now_ns = time.time_ns()
         self._adopted_devices += adopted
-        self.apply(self.engine.change(Appeared(device), now_ns))
+        slot = self.guard.maps.find(device.ifindex)
+        is_shut = slot is not None and slot.cause is not None
+        self.apply(self.engine.change(Appeared(device), now_ns, is_shut))
         self.apply(
             [
                 Log(
@@ -214,8 +217,6 @@ class Daemon:
             ]
         )
         self._follow_identity(device)
-        if adopted:
-            self._spawn(self.accounts.reopen_incidents(device))
 
     def _failed(self, device: Device, problem: str) -> None:
         self.apply(
@@ -266,9 +267,9 @@ class Daemon:
             await asyncio.sleep(min(TICK_S, interval_s or TICK_S))
             ticks += 1
             await self._tick()
-            if ticks % PRUNE_EVERY_TICKS == 0:
-                with contextlib.suppress(JournalError):
-                    await self.scribe.ask(lambda journal: journal.prune(time.time_ns()))
+            is_due = ticks % PRUNE_EVERY_TICKS == 0
+            with contextlib.suppress(JournalError):
+                await self.scribe.ask(lambda journal, is_due=is_due: _tend(journal, is_due))
             if interval_s is not None:
                 notify("WATCHDOG=1")
 
@@ -320,6 +321,12 @@ class Daemon:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("unexpected: %s", task.exception(), exc_info=task.exception())
+
+
+def _tend(journal: Journal, is_due: bool) -> None:
+    """Prune when it `is_due`; while rows wait for the disk, see whether it takes them now."""
+    if is_due or journal.status().pending:
+        journal.prune(time.time_ns())
 
 
 def _group_id(name: str) -> int | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
-from sentinel import event
+from sentinel import abi, event
 from sentinel.config import Config
 from sentinel.cuts import CutBook, LatchSeen
 from sentinel.decode import (
@@ -60,8 +60,11 @@ class Engine:
         self.cuts = CutBook(config.hold)
         self._fuse_told: set[int] = set()
 
-    def change(self, change: Change, now_ns: int) -> Iterator[Effect]:
-        """Take a change of the inventory, after the guard followed it."""
+    def change(self, change: Change, now_ns: int, is_shut: bool = False) -> Iterator[Effect]:
+        """Take a change of the inventory, after the guard followed it.
+
+        `is_shut`: of a device that appeared, whether its latch is shut already.
+        """
         device = change.device
         match change:
             case Appeared():
@@ -70,7 +73,7 @@ class Engine:
                         now_ns, device.name, device.ifindex, device.vm, role=device.role
                     )
                 )
-                yield from self.cuts.device_known(device, now_ns)
+                yield from self.cuts.device_known(device, now_ns, is_shut)
             case Gone():
                 yield from self.incidents.device_gone(device.ifindex, now_ns)
                 self.cuts.device_gone(device.ifindex)
@@ -170,7 +173,6 @@ class Engine:
         self,
         incident: Incident,
         counters: tuple[Counters, Counters],
-        settled_frames: int,
         now_ns: int,
     ) -> int | None:
         """Go on with an incident that an earlier daemon left open; its key.
@@ -195,11 +197,8 @@ class Engine:
             frame_hex=incident.frame_hex,
             summary=incident.summary,
             uplink=False,
-            direction=0,
+            direction=abi.TAP_IN,
         )
-        base = (
-            settled_frames
-            if total >= settled_frames + incident.frames
-            else (total - incident.frames)
-        )
+        settled = self.incidents.settled(incident.ifindex, abi.TAP_IN, incident.check)
+        base = min(settled, total - incident.frames)
         return self.incidents.reopen(finding, incident, base, now_ns)

@@ -58,6 +58,10 @@ class IncidentBook:
         """Say how many offences earlier incidents stood for (after a restart)."""
         self._settled[ifindex, direction, check] = frames
 
+    def settled(self, ifindex: int, direction: int, check: str) -> int:
+        """How many offences incidents stand for that are over."""
+        return self._settled.get((ifindex, direction, check), 0)
+
     def note(self, finding: Finding, action: str, now_ns: int) -> Iterator[Effect]:
         """Take a finding: opens an incident, or makes the open one's verdict graver."""
         found = self._open.get(finding.key)
@@ -147,6 +151,12 @@ class IncidentBook:
             is_dirty=True,
         )
         return self._next_key
+
+    def end_kept(self, incident: Incident, now_ns: int) -> Keep:
+        """End an incident that an earlier daemon left open and nobody can go on with."""
+        self._next_key += 1
+        ended = replace(incident, closed_wall_ns=max(now_ns, incident.updated_wall_ns))
+        return Keep(self._next_key, ended, Kind.INCIDENT_CLOSED)
 
     def _close(self, key: Key, one: _Open, now_ns: int) -> Iterator[Effect]:
         del self._open[key]

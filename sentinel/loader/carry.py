@@ -45,11 +45,11 @@ def carry_latches(old_version: Path, maps: PinnedMaps) -> int:
         for slot in range(entries):
             key = slot.to_bytes(4, "little")
             value = syscall.map_lookup(ports_fd, key, value_bytes, "tap_ports")
-            ifindex, latch, _, role = STABLE_PREFIX.unpack_from(value)
+            ifindex, latch, latched_at_ns, role = STABLE_PREFIX.unpack_from(value)
             if not ifindex or latch == abi.TAP_LATCH_OPEN:
                 continue
             found = maps.find(ifindex) or maps.claim(ifindex, role, 0, 0)
-            if maps.shut_latch(found.slot, latch):
+            if maps.shut_latch(found.slot, latch, latched_at_ns):
                 _carry_cut(old_version, slot, found.slot, maps)
                 carried += 1
     finally:

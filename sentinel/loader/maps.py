@@ -32,7 +32,7 @@ from sentinel.loader.pins import Pins
 
 MAP_NAMES = (
     "tap_ports", "tap_strays", "tap_counts", "tap_config", "tap_state",
-    "tap_windows", "tap_gates", "tap_ring", "tap_scratch", "tap_cuts", "tap_orders",
+    "tap_windows", "tap_gates", "tap_ring", "tap_walks", "tap_cuts", "tap_orders",
 )  # fmt: skip
 
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; not in Python's time module
@@ -145,13 +145,17 @@ class PinnedMaps:
         syscall.map_delete(self._fds["tap_strays"], _key(ifindex), "tap_strays")
         self.write_cut(found.slot, None)
 
-    def shut_latch(self, slot: int, latch: int) -> bool:
-        """Shuts a port; False if it was shut already, for whatever cause."""
+    def shut_latch(self, slot: int, latch: int, latched_at_ns: int | None = None) -> bool:
+        """Shuts a port; False if it was shut already, for whatever cause.
+
+        `latched_at_ns` (CLOCK_MONOTONIC) is now, unless it was shut elsewhere before.
+        """
         at = slot * abi.TAP_PORT.size
         before = self._ports.swap_u32(at + abi.TAP_PORT__LATCH, abi.TAP_LATCH_OPEN, latch)
         if before != abi.TAP_LATCH_OPEN:
             return False
-        self._ports.store_u64(at + abi.TAP_PORT__LATCHED_AT_NS, time.monotonic_ns())
+        since_ns = time.monotonic_ns() if latched_at_ns is None else latched_at_ns
+        self._ports.store_u64(at + abi.TAP_PORT__LATCHED_AT_NS, since_ns)
         self._state.add_u32(abi.TAP_STATE__QUARANTINED, 1)
         return True
 
@@ -227,6 +231,11 @@ class PinnedMaps:
     def push_order(self, order: Order) -> None:
         """Keeps an order for the next daemon. Raises KernelError (E2BIG) when full."""
         syscall.map_update(self._fds["tap_orders"], None, order.encode(), "tap_orders")
+
+    def oldest_order(self) -> Order | None:
+        """The oldest kept order, left there; None if there is none."""
+        value = syscall.queue_peek(self._fds["tap_orders"], abi.TAP_ORDER.size, "tap_orders")
+        return None if value is None else decode_order(value)
 
     def pop_order(self) -> Order | None:
         """The oldest kept order, removed; None if there is none."""

@@ -5,6 +5,7 @@
  * into mapped memory. Decides nothing. Every function returns 0 or a count, or
  * a negative errno.
  */
+#define _GNU_SOURCE
 #include <bpf/bpf.h>
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
@@ -30,26 +31,40 @@
 #define TS_TCX_EGRESS 47
 #define TS_F_BEFORE (1U << 3)
 
-#define TS_LOG_BYTES 16384
+#define TS_LOG_BYTES 32768
 
 static __thread char ts_log_text[TS_LOG_BYTES];
 static __thread size_t ts_log_used;
 
 /* Keeps the newest text: a verifier says at its end what it disliked. */
+static void ts_log_append(const char *text, size_t bytes)
+{
+	const size_t room = TS_LOG_BYTES - 1;
+	size_t kept;
+
+	if (bytes > room) {
+		text += bytes - room;
+		bytes = room;
+	}
+	kept = ts_log_used < room - bytes ? ts_log_used : room - bytes;
+	memmove(ts_log_text, ts_log_text + ts_log_used - kept, kept);
+	memcpy(ts_log_text + kept, text, bytes);
+	ts_log_used = kept + bytes;
+	ts_log_text[ts_log_used] = '\0';
+}
+
 static int ts_print(enum libbpf_print_level level, const char *format, va_list args)
 {
-	char line[4096];
-	int bytes = vsnprintf(line, sizeof(line), format, args);
+	char *text = NULL;
+	int bytes;
 
-	if (level == LIBBPF_DEBUG || bytes <= 0)
+	if (level == LIBBPF_DEBUG)
 		return 0;
-	if ((size_t)bytes >= sizeof(line))
-		bytes = sizeof(line) - 1;
-	if (ts_log_used + bytes >= TS_LOG_BYTES)
-		ts_log_used = 0;
-	memcpy(ts_log_text + ts_log_used, line, bytes);
-	ts_log_used += bytes;
-	ts_log_text[ts_log_used] = '\0';
+	bytes = vasprintf(&text, format, args);
+	if (bytes <= 0)
+		return 0;
+	ts_log_append(text, bytes);
+	free(text);
 	return bytes;
 }
 

@@ -48,6 +48,16 @@ def map_delete(fd: int, key: bytes, what: str) -> None:
         check(result, f"remove from {what}")
 
 
+def queue_peek(fd: int, value_bytes: int, what: str) -> bytes | None:
+    """The oldest element of a queue, left there; None if it is empty."""
+    value = ffi.new("uint8_t[]", value_bytes)
+    result = lib.ts_map_lookup(fd, ffi.NULL, value)
+    if result == -errno.ENOENT:
+        return None
+    check(result, f"look into {what}")
+    return bytes(ffi.buffer(value))
+
+
 def queue_pop(fd: int, value_bytes: int, what: str) -> bytes | None:
     """The oldest element of a queue, removed; None if it is empty."""
     value = ffi.new("uint8_t[]", value_bytes)

@@ -30,7 +30,7 @@ class AnotherBuild:
         shutil.copy(CHECKOUT / "tools" / "generate_abi.py", folder / "tools")
         self.command = folder / "tapsentinel"
         self.command.write_text(
-            f"#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} -P -m sentinel.cli \"$@\"\n"
+            f'#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} -P -m sentinel.cli "$@"\n'
         )
         self.command.chmod(0o755)
 

@@ -237,9 +237,7 @@ def events(sentinel: Sentinel, kind: str | None = None, port: str | None = None)
     found = [dict(zip(columns, row, strict=True)) for row in rows]
     for one in found:
         one["body"] = json.loads(one["body"])
-    return [
-        one for one in found if kind in (None, one["kind"]) and port in (None, one["port"])
-    ]
+    return [one for one in found if kind in (None, one["kind"]) and port in (None, one["port"])]
 
 
 def leaks() -> list[str]:

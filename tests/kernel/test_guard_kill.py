@@ -108,4 +108,9 @@ def test_what_offends_while_no_daemon_runs_is_cut_and_told_later(died_before: Sc
     # The ring kept the first records for it.
     (incident,) = scene.sentinel.incidents(OFFENDER)
     assert incident["verdict"] == "latched"
-    assert incident["frames"] == sent.bad.frames
+    wait_until(
+        lambda: [one["frames"] for one in scene.sentinel.incidents(OFFENDER)] == [sent.bad.frames],
+        15,
+        "the incident to stand for every frame",
+        0.1,
+    )

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.harness.another_build import MISSING, AnotherBuild
@@ -50,23 +48,17 @@ def other_ports(tmp_path_factory: pytest.TempPathFactory) -> AnotherBuild:
     build.next_abi()
     line = "\t__u32 mtu_bytes; /* of the path; 0: sizes are not judged */\n"
     build.replace(HEADER, line, "")
-    build.replace(
-        HEADER, "\t__u32 reserved0;\n\t__u64 reserved1[4]", f"{line}\t__u64 reserved1[4]"
-    )
+    build.replace(HEADER, "\t__u32 reserved0;\n\t__u64 reserved1[4]", f"{line}\t__u64 reserved1[4]")
     build.build()
     return build
 
 
 @pytest.fixture(scope="module")
 def other_cuts(tmp_path_factory: pytest.TempPathFactory) -> AnotherBuild:
-    """Another contract: what stands beside a latch is laid out anew, and larger."""
+    """Another contract: what stands beside a latch is larger."""
     build = AnotherBuild(tmp_path_factory.mktemp("abi"))
     build.next_abi()
-    build.replace(
-        HEADER,
-        "\t__u32 latch; /* that this describes; 0: nothing */\n",
-        "\t__u64 kept_for;\n\t__u32 latch; /* that this describes; 0: nothing */\n",
-    )
+    build.replace(HEADER, "TAP_REASON_BYTES = 96", "TAP_REASON_BYTES = 128")
     build.build()
     return build
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A disk image of the files that every test reads, laid over the 9p root of a guest.
 
-Each open and read over 9p costs several emulated round trips, and a Python start makes
-thousands: measured on 6.1, importing pyroute2 took 13 s over 9p and 4 s from a disk.
+Each open and read over 9p costs emulated round trips, and a Python start makes
+thousands: on 6.1 the first import of pyroute2 took 9 s over 9p and 4.6 s from a disk.
 The image holds the checkout, its .venv, the standard library and the tools that tests
 call, at their own paths; everything else still comes over 9p.
 """

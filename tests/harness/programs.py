@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loaded programs, run on frames by BPF_PROG_TEST_RUN beside their model.
+
+A guard of its own pins, ports that are bridges without members in a namespace
+of its own (any ifindex can be asked for), and a clock that stands still: all
+windows are an hour long, and are moved by hand.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from sentinel.loader._libbpf import ffi, lib
+
+from sentinel import abi
+from sentinel.decode import (
+    CHECKS,
+    CheckSetting,
+    KernelConfig,
+    KernelEvent,
+    check_bits,
+    decode_event,
+)
+from sentinel.errors import KernelError
+from sentinel.loader import objects, syscall
+from sentinel.loader.guard import Guard
+from sentinel.loader.maps import PinnedMaps
+from sentinel.loader.ring import Ring
+from tests.harness.model import Counts, Model, ModelPort, flat
+from tests.harness.namespaces import Namespace
+
+BPFFS = Path("/sys/fs/bpf")
+HOUR_NS = 3_600_000_000_000
+NEXT, DROP = -1, 2  # TCX_NEXT is TC_ACT_UNSPEC, TCX_DROP is TC_ACT_SHOT
+FROM_GUEST, TO_GUEST, TO_WIRE, FROM_WIRE = (
+    "tap_from_guest", "tap_to_guest", "uplink_to_wire", "uplink_from_wire",
+)  # fmt: skip
+PROGRAMS = (FROM_GUEST, TO_GUEST, TO_WIRE, FROM_WIRE)
+ROLES = {"port": abi.TAP_ROLE_PORT, "uplink": abi.TAP_ROLE_UPLINK}
+
+PORT, OTHER_PORT, UPLINK, UNWATCHED = 11, 12, 21, 31
+STRAYS = (PORT + abi.TAP_MAX_PORTS, PORT + 2 * abi.TAP_MAX_PORTS)
+DEVICES = (PORT, OTHER_PORT, UPLINK, UNWATCHED, *STRAYS)
+
+Setting = str | CheckSetting
+
+
+class FrameRefusedError(Exception):
+    """BPF_PROG_TEST_RUN itself refuses the frame: too long, or a runt of IP (newer kernels)."""
+
+
+class IngressRefusedError(Exception):
+    """BPF_PROG_TEST_RUN cannot set ingress_ifindex (kernels before 5.14)."""
+
+
+def own_pins() -> Path:
+    """A bpffs folder that nobody else uses."""
+    return BPFFS / f"ts-prog-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def remove_pins(root: Path) -> None:
+    """Unpin everything under a folder; one that is not there is no error."""
+    for path in sorted(root.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    with contextlib.suppress(FileNotFoundError):
+        root.rmdir()
+
+
+def config(
+    checks: Mapping[str, Setting] | None = None,
+    *,
+    host_bpdu: str = "count",
+    events_per_window: int = 10,
+    max_quarantined: int = 1000,
+) -> KernelConfig:
+    """Checks that are not named count; one that is named by its action has threshold 1."""
+    wanted = checks or {}
+    settings = (wanted.get(check, "count") for check in CHECKS)
+    return KernelConfig(
+        tuple(CheckSetting(s, 1, HOUR_NS) if isinstance(s, str) else s for s in settings),
+        host_bpdu,
+        events_per_window,
+        HOUR_NS,
+        max_quarantined,
+    )
+
+
+def within(threshold: int, action: str = "quarantine") -> CheckSetting:
+    """A check that cuts at its `threshold`-th offence of this hour."""
+    return CheckSetting(action, threshold, HOUR_NS)
+
+
+class Programs:
+    """Context manager. `enter` a test, `add` ports, `run` frames, `check` against the model."""
+
+    def __init__(self, objects_folder: Path | None = None) -> None:
+        self.root = own_pins()
+        self.guard = Guard(self.root, "auto", objects_folder)
+        self.netns = Namespace("prog")
+        self._retval, self._duration = ffi.new("uint32_t *"), ffi.new("uint32_t *")
+        self._ring: Ring | None = None
+        self._fds: dict[str, int] = {}
+        self.model = Model(config())
+        try:
+            self.netns.ip(*(f"link add name d{i} index {i} type bridge" for i in DEVICES))
+            self.guard.arm(config())
+            self._fds = objects.open_pinned(self.guard.pins) or {}
+            self._ring = Ring(self.maps.fd("tap_ring"))
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Programs:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove pins and namespace; may be called again."""
+        if self._ring is not None:
+            self._ring.close()
+            self._ring = None
+        objects.close_all(self._fds)
+        self.guard.close()
+        remove_pins(self.root)
+        self.netns.close()
+
+    @contextlib.contextmanager
+    def enter(self) -> Iterator[Programs]:
+        """One test: inside the namespace, with no port, nothing cut and an empty ring."""
+        for slot in self.maps.slots():
+            self.maps.release_slot(slot.ifindex)
+        self.model = Model(config())
+        self.configure()
+        self.drain()
+        with self.netns.enter():
+            yield self
+
+    @property
+    def maps(self) -> PinnedMaps:
+        """The guard's maps."""
+        return self.guard.maps
+
+    def configure(
+        self,
+        *,
+        host_bpdu: str = "count",
+        events_per_window: int = 10,
+        max_quarantined: int = 1000,
+        **checks: Setting,
+    ) -> None:
+        """Tell the programs, and the model, what to do from now on."""
+        self.model.config = config(
+            checks,
+            host_bpdu=host_bpdu,
+            events_per_window=events_per_window,
+            max_quarantined=max_quarantined,
+        )
+        self.maps.write_config(self.model.config)
+
+    def add(
+        self,
+        ifindex: int = PORT,
+        *,
+        role: str = "port",
+        mtu_bytes: int = 0,
+        trusted: Collection[str] = (),
+    ) -> None:
+        """Watch a device afresh: counters at zero, latch open."""
+        self.maps.release_slot(ifindex)
+        self.maps.claim(ifindex, ROLES[role], mtu_bytes, check_bits(frozenset(trusted)))
+        self.model.add(ModelPort(ifindex, role, mtu_bytes, frozenset(trusted)))
+
+    def run(
+        self,
+        program: str,
+        frame: bytes,
+        ifindex: int = PORT,
+        *,
+        ingress_ifindex: int = 0,
+        segment_bytes: int = 0,
+    ) -> bool:
+        """Run a program on a frame; whether it drops it. Raises FrameRefusedError and kin."""
+        result = lib.ts_test_run(
+            self._fds[program], frame, len(frame), ifindex, ingress_ifindex, segment_bytes, 1,
+            self._retval, self._duration,
+        )  # fmt: skip
+        if result == -errno.EINVAL:
+            if ingress_ifindex and self._knows_no_ingress(program):
+                raise IngressRefusedError
+            raise FrameRefusedError(f"{len(frame)} bytes: {frame[:64].hex()}")
+        syscall.check(result, f"run {program} on {len(frame)} bytes")
+        return verdict_drops(self._retval[0])
+
+    def check(
+        self,
+        program: str,
+        frame: bytes,
+        ifindex: int = PORT,
+        *,
+        ingress_ifindex: int = 0,
+        segment_bytes: int = 0,
+    ) -> bool:
+        """`run`, and hold verdict, counters and latches against the model's."""
+        dropped = self.run(
+            program, frame, ifindex, ingress_ifindex=ingress_ifindex, segment_bytes=segment_bytes
+        )
+        expected = self.model.frame(
+            program, ifindex, frame, ingress_ifindex=ingress_ifindex, segment_bytes=segment_bytes
+        )
+        assert dropped == expected, f"{program} drops: {dropped}; {frame.hex()}"
+        self.assert_model()
+        return dropped
+
+    def assert_model(self) -> None:
+        """Counters of every port, latches and the fuse are the model's."""
+        slots = {slot.ifindex: slot for slot in self.maps.slots()}
+        ports = list(self.model.ports.values())
+        pairs = self.maps.counters([slots[port.ifindex].slot for port in ports])
+        for port, (inward, outward) in zip(ports, pairs, strict=True):
+            for way, found, expected in (
+                ("in", flat(inward), +port.inward),
+                ("out", flat(outward), +port.outward),
+            ):
+                assert found == expected, f"{port.ifindex} {way}: {difference(found, expected)}"
+            cause = slots[port.ifindex].cause
+            assert cause == port.cause, f"{port.ifindex} is shut by {cause}, not {port.cause}"
+        quarantined = self.maps.state().quarantined
+        assert quarantined == self.model.quarantined, f"{quarantined} ports are shut"
+
+    def counts(self, ifindex: int = PORT) -> tuple[Counts, Counts]:
+        """(in, out) of a device."""
+        ((inward, outward),) = self.maps.counters([self.slot(ifindex)])
+        return flat(inward), flat(outward)
+
+    def slot(self, ifindex: int = PORT) -> int:
+        """Where a watched device's state lives."""
+        found = self.maps.find(ifindex)
+        if found is None:
+            raise LookupError(f"device {ifindex} has no slot")
+        return found.slot
+
+    def cause(self, ifindex: int = PORT) -> str | None:
+        """What shut a port, or None."""
+        found = self.maps.find(ifindex)
+        return found.cause if found else None
+
+    def drain(self) -> list[KernelEvent]:
+        """Every event in the ring, oldest first."""
+        if self._ring is None:
+            return []
+        events = []
+        while records := self._ring.drain():
+            events += [decode_event(record) for record in records]
+        return events
+
+    def _knows_no_ingress(self, program: str) -> bool:
+        frame = bytes(60)
+        results = [
+            lib.ts_test_run(
+                self._fds[program], frame, len(frame), UNWATCHED, ingress, 0, 1,
+                self._retval, self._duration,
+            )
+            for ingress in (0, UNWATCHED)
+        ]  # fmt: skip
+        return results == [0, -errno.EINVAL]
+
+
+def verdict_drops(retval: int) -> bool:
+    """Whether a program's answer drops. Raises KernelError for one that is none of ours."""
+    if retval in (DROP, NEXT & 0xFFFFFFFF):
+        return retval == DROP
+    raise KernelError(f"a program answered {retval:#x}")
+
+
+def difference(found: Counts, expected: Counts) -> str:
+    """What the kernel counted more (+) or less (-) than the model."""
+    names = sorted({*found, *expected})
+    gaps = {name: found[name] - expected[name] for name in names}
+    return ", ".join(f"{name} {gap:+}" for name, gap in gaps.items() if gap)
