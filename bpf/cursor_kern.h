@@ -22,6 +22,15 @@
  */
 #define forget_bound(value) asm volatile("" : "+r"(value))
 
+/*
+ * Makes the verifier forget what it knows of a value: it does not relate what
+ * is added to what is taken away again. Where ways through the code meet, they
+ * then are one way and not as many as there are values. `unknown` is any 64-bit
+ * number that only run time knows.
+ */
+#define forget_ways(value, unknown)                                                                \
+	asm volatile("%0 += %1\n\t%0 -= %1" : "+r"(value) : "r"(unknown))
+
 /* Bytes still ahead. `at` only moves forward, and only past checked bytes. */
 struct cursor {
 	void *at;

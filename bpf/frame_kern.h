@@ -34,7 +34,7 @@ static __always_inline struct frame frame_examine(struct __sk_buff *skb,
 						  struct tap_counters *counters, __u32 mtu_bytes,
 						  bool is_hosts_own)
 {
-	struct frame frame = frame_read(skb);
+	struct frame frame = frame_read(skb, counters->frames);
 
 	count_size(counters, &frame, mtu_bytes);
 	count_kinds(counters, &frame, is_hosts_own);

@@ -20,9 +20,9 @@ struct frame {
 
 /* Where reading it has got to. */
 struct reading {
-	__u32 tags;
-	__u32 l3_offset; /* from skb->data */
-	__u32 ethertype; /* behind the tags; below 0x600 it is a length */
+	__u64 tags;
+	__u64 l3_offset; /* from skb->data */
+	__u64 ethertype; /* behind the tags; below 0x600 it is a length */
 };
 
 struct vlan_tag {
@@ -80,11 +80,10 @@ static __always_inline void tags_read(const struct __sk_buff *skb, struct readin
 }
 
 /*
- * All of a frame that is not plain. A global function, which a verifier looks at
- * once and not once for each way that leads to it; such a function takes and
- * gives numbers alone, so what it finds is packed into one.
+ * All of a frame that is not plain, packed into one number: see forget_ways(),
+ * which `unknown` is for.
  */
-__noinline __u64 frame_read_packed(struct __sk_buff *skb)
+static __always_inline __u64 frame_read_packed(struct __sk_buff *skb, __u64 unknown)
 {
 	__u64 wire_bytes = skb->len, bpdu = TAP_BPDU_KINDS, dhcp = TAP_DHCP_TYPES;
 	struct reading reading = {};
@@ -92,6 +91,9 @@ __noinline __u64 frame_read_packed(struct __sk_buff *skb)
 
 	frame_make_linear(skb, SLOW_LINEAR_BYTES);
 	tags_read(skb, &reading);
+	forget_ways(reading.tags, unknown);
+	forget_ways(reading.l3_offset, unknown);
+	forget_ways(reading.ethertype, unknown);
 	if (is_llc(reading.ethertype)) {
 		found = llc_read(skb, reading.l3_offset);
 		if (found & LLC_ETHERTYPE) {
@@ -112,10 +114,11 @@ __noinline __u64 frame_read_packed(struct __sk_buff *skb)
 	return wire_bytes << 32 | reading.tags << 16 | bpdu << 8 | dhcp;
 }
 
-static __always_inline struct frame frame_read(struct __sk_buff *skb)
+static __always_inline struct frame frame_read(struct __sk_buff *skb, __u64 unknown)
 {
-	__u64 packed = frame_read_packed(skb);
+	__u64 packed = frame_read_packed(skb, unknown);
 
+	forget_ways(packed, unknown);
 	return (struct frame){
 		.wire_bytes = packed >> 32,
 		.tags = packed >> 16 & 0xff,

@@ -82,10 +82,11 @@ int uplink_to_wire(struct __sk_buff *skb)
 	counters = counters_at(uplink.slot, TAP_OUT);
 	if (!counters)
 		return VERDICT_NEXT;
-	origin = frame_origin(skb, &from);
 	count_frame(skb, counters);
 	if (!frame_is_ordinary(skb, uplink.port->mtu_bytes))
-		frame = frame_examine(skb, counters, uplink.port->mtu_bytes, origin == ORIGIN_HOST);
+		frame = frame_examine(skb, counters, uplink.port->mtu_bytes, !skb->ingress_ifindex);
+	/* Asked after reading: before it, a verifier would read the frame once for each. */
+	origin = frame_origin(skb, &from);
 	if (origin == ORIGIN_PORT && from.port->latch != TAP_LATCH_OPEN) {
 		counters->dropped[TAP_DROP_QUARANTINE]++;
 		return VERDICT_DROP;

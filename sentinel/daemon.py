@@ -266,10 +266,10 @@ class Daemon:
         while True:
             await asyncio.sleep(min(TICK_S, interval_s or TICK_S))
             ticks += 1
-            await self._tick()
-            is_due = ticks % PRUNE_EVERY_TICKS == 0
             with contextlib.suppress(JournalError):
-                await self.scribe.ask(lambda journal, is_due=is_due: _tend(journal, is_due))
+                tend = _prune if ticks % PRUNE_EVERY_TICKS == 0 else _retry
+                await self.scribe.ask(tend)
+            await self._tick()
             if interval_s is not None:
                 notify("WATCHDOG=1")
 
@@ -323,9 +323,13 @@ class Daemon:
             _log.error("unexpected: %s", task.exception(), exc_info=task.exception())
 
 
-def _tend(journal: Journal, is_due: bool) -> None:
-    """Prune when it `is_due`; while rows wait for the disk, see whether it takes them now."""
-    if is_due or journal.status().pending:
+def _prune(journal: Journal) -> None:
+    journal.prune(time.time_ns())
+
+
+def _retry(journal: Journal) -> None:
+    """While rows wait for the disk, see whether it takes them now."""
+    if journal.status().pending:
         journal.prune(time.time_ns())
 
 

@@ -78,6 +78,12 @@ class Model:
         self.ports[port.ifindex] = port
         return port
 
+    def remove(self, ifindex: int) -> None:
+        """Watch a device no longer; a latch of its goes with it."""
+        gone = self.ports.pop(ifindex, None)
+        if gone is not None and gone.cause is not None:
+            self.quarantined -= 1
+
     def frame(
         self,
         program: str,

@@ -79,11 +79,16 @@ def config(
     events_per_window: int = 10,
     max_quarantined: int = 1000,
 ) -> KernelConfig:
-    """Checks that are not named count; one that is named by its action has threshold 1."""
+    """Checks that are not named count; one that is named by its action has its usual threshold."""
     wanted = checks or {}
-    settings = (wanted.get(check, "count") for check in CHECKS)
+    settings = []
+    for check in CHECKS:
+        setting = wanted.get(check, "count")
+        if isinstance(setting, str):
+            setting = within(100 if check == "dhcp_flood" else 1, setting)
+        settings.append(setting)
     return KernelConfig(
-        tuple(CheckSetting(s, 1, HOUR_NS) if isinstance(s, str) else s for s in settings),
+        tuple(settings),
         host_bpdu,
         events_per_window,
         HOUR_NS,
@@ -155,6 +160,7 @@ class Programs:
 
     def configure(
         self,
+        several: Mapping[str, Setting] | None = None,
         *,
         host_bpdu: str = "count",
         events_per_window: int = 10,
@@ -163,7 +169,7 @@ class Programs:
     ) -> None:
         """Tell the programs, and the model, what to do from now on."""
         self.model.config = config(
-            checks,
+            {**(several or {}), **checks},
             host_bpdu=host_bpdu,
             events_per_window=events_per_window,
             max_quarantined=max_quarantined,
@@ -179,9 +185,14 @@ class Programs:
         trusted: Collection[str] = (),
     ) -> None:
         """Watch a device afresh: counters at zero, latch open."""
-        self.maps.release_slot(ifindex)
+        self.remove(ifindex)
         self.maps.claim(ifindex, ROLES[role], mtu_bytes, check_bits(frozenset(trusted)))
         self.model.add(ModelPort(ifindex, role, mtu_bytes, frozenset(trusted)))
+
+    def remove(self, ifindex: int) -> None:
+        """Watch a device no longer."""
+        self.maps.release_slot(ifindex)
+        self.model.remove(ifindex)
 
     def run(
         self,

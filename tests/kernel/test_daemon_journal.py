@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sentinel.decode import Order
+from sentinel.loader.maps import PinnedMaps
+from sentinel.loader.pins import Pins
 from tests.harness.daemon import Sentinel
 from tests.harness.frames import GUEST_MAC, Bpdu, bpdu
 from tests.harness.guarded import (
@@ -110,6 +113,14 @@ def told(scene: Scene) -> list[tuple[str, str, str]]:
     ]
 
 
+def kept_order(scene: Scene) -> Order | None:
+    maps = PinnedMaps(Pins(scene.sentinel.pins))
+    try:
+        return maps.oldest_order()
+    finally:
+        maps.close()
+
+
 ORDERS = [
     ("quarantine", OFFENDER, "one"),
     ("release", OFFENDER, "two"),
@@ -142,6 +153,7 @@ def test_on_a_full_disk_the_guard_guards_and_says_so(full: tuple[Scene, SmallDis
     )
     assert [one for one in told(scene) if one[2]][: len(TOLD)] == TOLD
     # What the pins kept meanwhile is not told a second time.
+    wait_until(lambda: kept_order(scene) is None, 10, "the pins to forget", 0.05)
     scene.sentinel.kill()
     scene.sentinel.start([OFFENDER, SECOND])
     assert [one for one in told(scene) if one[2] == "five"] == [TOLD[-1]]
