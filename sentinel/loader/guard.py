@@ -108,6 +108,10 @@ class Guard:
         self._maps, self._programs = maps, programs
         return True
 
+    def program(self, name: str) -> int:
+        """A program's descriptor, for a test run; it stays this object's. Raises KeyError."""
+        return self._programs[name]
+
     def attach(self, ifindex: int, role: int, mtu_bytes: int, trusted_checks: int) -> bool:
         """Guards a device from the return on; True if it was guarded already.
 
