@@ -29,6 +29,10 @@ build/.packages: tools/packages.txt tools/install_packages.sh
 	@sh tools/install_packages.sh tools/packages.txt
 	@touch $@
 
+build/.packages-test: tools/packages-test.txt tools/install_packages.sh | build/.packages
+	@sh tools/install_packages.sh tools/packages-test.txt
+	@touch $@
+
 $(VENV)/.installed: requirements/dev.lock $(EXTENSION_SOURCES) | build/.packages
 	@echo "installing the locked Python packages into $(VENV)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -41,7 +45,7 @@ sentinel/loader/objects/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) | build/.packag
 	@mkdir -p $(@D)
 	$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
-abi: | build/.packages  ## write sentinel/abi.py from bpf/abi_kern_user.h
+abi: | build/.packages-test  ## write sentinel/abi.py from bpf/abi_kern_user.h
 	$(PYTHON) tools/generate_abi.py
 
 demo: all  ## play the story of the one BPDU, unguarded and guarded (root)
@@ -50,13 +54,13 @@ demo: all  ## play the story of the one BPDU, unguarded and guarded (root)
 run: all  ## run the daemon in the foreground, CONFIG=file (root)
 	@$(BIN)/tapsentinel daemon $(if $(CONFIG),--config $(CONFIG))
 
-test: all lint  ## linters and all tests but those in stock kernels (root)
+test: all lint build/.packages-test  ## linters and all tests but those in stock kernels (root)
 	@$(BIN)/python -m tools.run_tests $(ARGS)
 
-test-vm: all  ## the kernel tests in stock kernels, LANES="5.10 6.1 6.12 7"
+test-vm: all build/.packages-test  ## the kernel tests in stock kernels, LANES="5.10 6.1 6.12 7"
 	@$(BIN)/python tools/vm/run_lanes.py $(LANES)
 
-lint: setup  ## ruff, mypy, clang-format, the generated files
+lint: setup build/.packages-test  ## ruff, mypy, clang-format, the generated files
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary

@@ -247,11 +247,18 @@ class CutBook:
 
         One whose latch `is_shut` already is `see_latch`'s: that knows why.
         """
-        if device.role != "port" or device.ifindex in self._active or is_shut:
+        if device.role != "port" or is_shut:
             return
         quarantine = self._take_away(device, None)
         if quarantine is None:
             return
+        active = self._active.get(device.ifindex)
+        if active is not None and not _outlasts(quarantine, active):
+            yield EndCut(quarantine.ifindex, quarantine.since_wall_ns, now_ns, "again")
+            return
+        if active is not None:
+            # Cut anew before it was known whose port it is: the longer cut holds.
+            yield EndCut(active.ifindex, active.since_wall_ns, now_ns, "again")
         if is_due(quarantine, now_ns):
             yield from self._end(quarantine, "hold", None, "", now_ns)
             return
@@ -316,6 +323,12 @@ def is_same_vm(quarantine: Quarantine, device: Device) -> bool:
         same_port = then.mac == now.mac if then.mac and now.mac else quarantine.port == device.name
         return then.uuid == now.uuid and same_port
     return not then.is_known and not now.is_known and quarantine.port == device.name
+
+
+def _outlasts(one: Quarantine, other: Quarantine) -> bool:
+    if other.until_wall_ns is None:
+        return False
+    return one.until_wall_ns is None or one.until_wall_ns > other.until_wall_ns
 
 
 def _is_same_cut(quarantine: Quarantine, cause: str, seen: LatchSeen) -> bool:

@@ -16,6 +16,7 @@ from sentinel import abi
 from sentinel.decode import KernelConfig
 from sentinel.errors import AbiError, KernelError, NotArmedError
 from sentinel.loader import objects, syscall
+from sentinel.loader._libbpf import lib
 from sentinel.loader.attach import (
     SIDES,
     Attacher,
@@ -73,6 +74,8 @@ class Guard:
         Without a `config` the maps keep the one they have; fresh ones only count.
         Raises PinsBusyError if another daemon is here, AbiError, KernelError.
         """
+        # What libbpf says belongs into our errors, not onto stderr.
+        lib.ts_log_start()
         self.pins.prepare()
         self.pins.lock()
         paths = objects.object_paths(self._objects_folder)

@@ -55,9 +55,17 @@ class Hypervisor:
         multi_queue: bool = False,
         offload: bool = False,
         mtu_bytes: int = 0,
+        ifindex: int = 0,
     ) -> Tap:
         """Open a tap, on the bridge and up. Frames that nobody reads fill its queue."""
-        tap = Tap(name, self.netns, vnet_hdr=vnet_hdr, multi_queue=multi_queue, offload=offload)
+        tap = Tap(
+            name,
+            self.netns,
+            vnet_hdr=vnet_hdr,
+            multi_queue=multi_queue,
+            offload=offload,
+            ifindex=ifindex,
+        )
         try:
             tap.up(master=self.bridge if bridged else "", mtu_bytes=mtu_bytes)
         except BaseException:

@@ -16,8 +16,6 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from sentinel.loader._libbpf import ffi, lib
-
 from sentinel import abi
 from sentinel.decode import (
     CHECKS,
@@ -29,6 +27,7 @@ from sentinel.decode import (
 )
 from sentinel.errors import KernelError
 from sentinel.loader import objects, syscall
+from sentinel.loader._libbpf import ffi, lib
 from sentinel.loader.guard import Guard
 from sentinel.loader.maps import PinnedMaps
 from sentinel.loader.ring import Ring

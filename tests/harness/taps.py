@@ -17,6 +17,7 @@ from tests.harness.namespaces import Namespace
 
 TUNSETIFF = 0x400454CA
 TUNSETOFFLOAD = 0x400454D0
+TUNSETIFINDEX = 0x400454DA
 IFF_TAP = 0x0002
 IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
@@ -33,7 +34,8 @@ LONGEST_FRAME_BYTES = 65536 + 64
 class Tap:
     """A tap, not persistent: it goes with its last descriptor.
 
-    Its link is down until somebody sets it up; a write then fails with EIO.
+    `ifindex` 0 leaves the number to the kernel. The link is down until somebody
+    sets it up; a write then fails with EIO.
     Raises OSError when the name is taken or is longer than 15 bytes.
     """
 
@@ -45,6 +47,7 @@ class Tap:
         vnet_hdr: bool = False,
         multi_queue: bool = False,
         offload: bool = False,
+        ifindex: int = 0,
     ) -> None:
         if not 0 < len(name.encode()) <= 15:
             raise OSError(errno.ENAMETOOLONG, f"an interface name has 1 to 15 bytes, not {name!r}")
@@ -55,6 +58,7 @@ class Tap:
         self._flags |= IFF_VNET_HDR if self.vnet_hdr else 0
         self._flags |= IFF_MULTI_QUEUE if multi_queue else 0
         self._offload = offload
+        self._ifindex = ifindex
         self._queues: list[int] = []
         self.fd = self.open_queue()
 
@@ -63,6 +67,8 @@ class Tap:
         with self.netns.enter():
             fd = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
+            if self._ifindex and not self._queues:
+                fcntl.ioctl(fd, TUNSETIFINDEX, struct.pack("I", self._ifindex))
             fcntl.ioctl(fd, TUNSETIFF, struct.pack("16sH22x", self.name.encode(), self._flags))
             if self._offload:
                 fcntl.ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6)

@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 Found = TypeVar("Found")
+
+PATIENCE = float(os.environ.get("TAPSENTINEL_PATIENCE", "1"))
+"""How many times longer everything may take: more than 1 under emulation."""
 
 
 def wait_until(
@@ -19,6 +23,7 @@ def wait_until(
     The predicate is asked at least twice, so that a machine that stood still
     meanwhile is not taken for a failure.
     """
+    timeout_s *= PATIENCE
     deadline = time.monotonic() + timeout_s
     while True:
         late = time.monotonic() >= deadline

@@ -104,7 +104,9 @@ def test_a_hold_that_ended_while_no_daemon_ran_ends_with_its_start() -> None:
         assert_shut_without_daemon(scene)
         scene.sentinel.start()
         scene.wait_for_state(OFFENDER, "watched")
-        (told,) = events(scene.sentinel, "quarantine.released")
+        (told,) = wait_until(
+            lambda: events(scene.sentinel, "quarantine.released"), 10, "the entry", 0.05
+        )
         assert told["body"]["by"] == "hold"
 
 
@@ -180,15 +182,7 @@ def test_another_device_of_the_same_number_starts_anew(is_running: bool) -> None
         if not is_running:
             scene.sentinel.kill()
         scene.lab.hypervisor.remove(OFFENDER)
-        scene.lab.hypervisor.netns.ip(
-            f"tuntap add dev tapnext mode tap", f"link delete tapnext"
-        )
-        # A tap of another name takes the number over.
-        scene.lab.hypervisor.netns.ip(
-            f"link add tapnext index {held['ifindex']} type veth peer name other",
-            "link delete tapnext",
-        )
-        with_number(scene, "tapnext", held["ifindex"])
+        scene.lab.hypervisor.add_tap("tapnext", ifindex=held["ifindex"])
         if not is_running:
             scene.sentinel.start(["tapnext"])
         scene.wait_for_state("tapnext", "watched")
@@ -200,14 +194,6 @@ def test_another_device_of_the_same_number_starts_anew(is_running: bool) -> None
         assert_open(scene, "tapnext")
 
 
-def with_number(scene: Scene, name: str, ifindex: int) -> None:
-    """A tap with a number of one's own choice: moved in from a namespace where it has it."""
-    with Namespace("birth") as birth:
-        birth.ip(f"link add filler index {ifindex - 1} type bridge")
-        tap = scene.lab.hypervisor.taps[name] = type(scene.tap)  # type: ignore[assignment]
-        del tap
-
-
 def test_a_port_that_moves_to_another_namespace_is_gone() -> None:
     with guarded(holding("1h"), taps=[OFFENDER, "tapone"]) as scene, Namespace("els") as elsewhere:
         scene.lab.hypervisor.netns.ip(f"link set tapone netns {elsewhere.name}")
@@ -216,12 +202,12 @@ def test_a_port_that_moves_to_another_namespace_is_gone() -> None:
         )
         assert events(scene.sentinel, "port.gone")[-1]["port"] == "tapone"
         wait_until(
-            lambda: len(list((scene.sentinel.pins / "links").iterdir()))
-            + len(list((scene.sentinel.pins / "clsact").iterdir()))
-            <= 4,
+            lambda: (
+                len(list((scene.sentinel.pins / "links").iterdir()))
+                + len(list((scene.sentinel.pins / "clsact").iterdir()))
+                <= 4
+            ),
             10,
             "its hooks to be taken off",
             0.02,
         )
-        elsewhere.ip("link set tapone up")
-        scene.tap("tapone").write(bpdu(Bpdu.STP))

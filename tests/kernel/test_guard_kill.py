@@ -12,11 +12,13 @@ from tests.harness.daemon import Tables
 from tests.harness.guarded import (
     DROP,
     HOOKS,
+    NEIGHBOURS,
     OFFENDER,
     SIZES,
     Flooding,
     Scene,
     assert_wire_clean,
+    bpdu_frames,
     events,
     flood,
     guarded,
@@ -114,3 +116,25 @@ def test_what_offends_while_no_daemon_runs_is_cut_and_told_later(died_before: Sc
         "the incident to stand for every frame",
         0.1,
     )
+
+
+def test_incidents_that_nobody_can_go_on_with_are_ended_and_not_counted_twice() -> None:
+    tables: Tables = {**DROP, "ports": {"include": list(NEIGHBOURS)}}
+    with guarded(tables, watched=[*NEIGHBOURS]) as scene:
+        for frame in bpdu_frames():
+            scene.tap(OFFENDER).write(frame)
+        found = wait_until(scene.sentinel.incidents, 10, "the incident", 0.05)
+        assert found[0]["uplink"]
+        scene.sentinel.kill()
+        scene.sentinel.start()
+        assert [one["closed_wall_ns"] is None for one in scene.sentinel.incidents()] == [False]
+        before = sum(one["frames"] for one in scene.sentinel.incidents())
+        for frame in bpdu_frames():
+            scene.tap(OFFENDER).write(frame)
+
+        def counted() -> int:
+            return sum(int(one["frames"]) for one in scene.sentinel.incidents())
+
+        total = scene.counters(scene.lab.hypervisor.uplink)["to_wire"]["bpdu"]["total"]
+        wait_until(lambda: counted() == total, 10, "every frame in one incident", 0.1)
+        assert before <= len(bpdu_frames())

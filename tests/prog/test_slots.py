@@ -8,10 +8,11 @@ from itertools import permutations
 import pytest
 
 from sentinel import abi
+from sentinel.loader import syscall
 from tests.harness.dhcp import DhcpType, dhcp
 from tests.harness.frames import GUEST_MAC, Bpdu, bpdu
 from tests.harness.packets import arp
-from tests.harness.programs import FROM_GUEST, PORT, STRAYS, TO_GUEST, Programs, within
+from tests.harness.programs import FROM_GUEST, PORT, STRAYS, TO_GUEST, UNWATCHED, Programs, within
 
 COLLIDING = (PORT, *STRAYS)
 ORDINARY = arp(GUEST_MAC, "192.0.2.9", "192.0.2.1")
@@ -92,3 +93,15 @@ def test_claiming_again_keeps_what_was_counted(programs: Programs) -> None:
     assert (found.mtu_bytes, found.trusted_checks, found.cause) == (9000, 1, "bpdu")
     assert programs.counts()[0]["frames"] == 1
     assert programs.run(FROM_GUEST, ORDINARY)
+
+
+def test_a_stale_stray_leads_to_nobody_s_counters(programs: Programs) -> None:
+    """The slot that it names belongs to another device by now."""
+    programs.add(PORT)
+    key, value = (number.to_bytes(4, "little") for number in (UNWATCHED, programs.slot(PORT)))
+    syscall.map_update(programs.maps.fd("tap_strays"), key, value, "tap_strays")
+    try:
+        assert not programs.run(FROM_GUEST, bpdu(Bpdu.STP), UNWATCHED)
+        assert programs.counts(PORT) == ({}, {})
+    finally:
+        syscall.map_delete(programs.maps.fd("tap_strays"), key, "tap_strays")

@@ -29,6 +29,9 @@ from tools.vm.qemu import console_tail, machine, read_only_disk, running_qemu, s
 HERE = Path(__file__).resolve().parent
 TIMED_OUT = 124
 NOT_REACHED = 125
+# By what a test's limits of time are to be multiplied: an emulated Python is this slow,
+# at the least, when two guests share a machine's two cores.
+PATIENCE = "8"
 ROOT_MODULES = (
     *("virtio_pci", "virtio_console", "virtio_blk", "ext4"),
     *("9pnet_virtio", "9p", "overlay"),
@@ -120,7 +123,8 @@ def _fill_share(share: Path, kernel: StockKernel, order: GuestOrder) -> None:
         "LANE_CHECKOUT": str(CHECKOUT),
     }
     (share / "place").write_text(_assignments(place))
-    exports = _assignments({"TAPSENTINEL_LANE": kernel.lane, **order.environment}, "export ")
+    told = {"TAPSENTINEL_LANE": kernel.lane, "TAPSENTINEL_PATIENCE": PATIENCE}
+    exports = _assignments({**told, **order.environment}, "export ")
     (share / "command").write_text(f"{exports}exec {shlex.join(order.command)}\n")
 
 

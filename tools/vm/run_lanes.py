@@ -16,6 +16,7 @@ import os
 import shlex
 import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,9 @@ async def run_lanes(names: list[str], selection: list[str], timeout_s: float) ->
             kernels[name] = fetch_kernel(lane_named(name))
         except LaneError as error:
             results[name] = LaneResult(False, f"lane {name}: not run: {error}")
-    shutil.rmtree(RESULTS, ignore_errors=True)
-    RESULTS.mkdir(parents=True)
-    plan = Plan(selection, timeout_s, RESULTS / "fast_files.ext4")
-    try:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".run-", dir=CACHE) as scratch:
+        plan = Plan(selection, timeout_s, Path(scratch) / "fast_files")
         build_fast_files(plan.fast_files)
         turns = asyncio.Semaphore(AT_A_TIME)
         async with asyncio.TaskGroup() as lanes:
@@ -71,14 +71,13 @@ async def run_lanes(names: list[str], selection: list[str], timeout_s: float) ->
                 for name, kernel in kernels.items()
             }
         results |= {name: task.result() for name, task in tasks.items()}
-    finally:
-        plan.fast_files.unlink(missing_ok=True)
     return [results[name] for name in names]
 
 
 async def _run_lane(kernel: StockKernel, plan: Plan, turns: asyncio.Semaphore) -> LaneResult:
     async with turns:
         keep = RESULTS / kernel.lane
+        shutil.rmtree(keep, ignore_errors=True)
         started = time.monotonic()
         status = await _boot(kernel, plan, keep)
         elapsed_s = time.monotonic() - started

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A thousand ports: how fast the command answers, how fast a daemon takes them over."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.daemon import COMMAND, Sentinel
+from tests.harness.guarded import QUARANTINE, needs_daemon
+from tests.harness.namespaces import Namespace
+from tests.harness.taps import Tap
+from tests.harness.waiting import wait_until
+
+pytestmark = [*needs_daemon, pytest.mark.slow, pytest.mark.alone]
+
+PORTS = 1000
+MOST_ANSWER_S = 0.150
+MOST_RSS_KB = 150_000
+
+
+@pytest.fixture(scope="module")
+def thousand() -> Iterator[Sentinel]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * PORTS)), hard))
+    with Namespace("hv") as netns:
+        netns.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
+        taps = [Tap(f"tap{number}", netns) for number in range(PORTS)]
+        try:
+            netns.ip(*(f"link set {tap.name} master br0 up" for tap in taps))
+            with Sentinel(netns, QUARANTINE) as sentinel:
+                began = time.monotonic()
+                sentinel.start(timeout_s=240)
+                wait_for_all(sentinel)
+                print(f"{PORTS} ports attached after {time.monotonic() - began:.1f} s")
+                yield sentinel
+        finally:
+            for tap in taps:
+                tap.close()
+
+
+def wait_for_all(sentinel: Sentinel) -> None:
+    wait_until(lambda: sentinel.json("status")["guard"]["watched"] == PORTS, 240, "all ports", 0.2)
+
+
+def wall_s(job: Callable[[], object], times: int = 9) -> float:
+    """The median of several runs."""
+    took = []
+    for _ in range(times):
+        began = time.perf_counter()
+        job()
+        took.append(time.perf_counter() - began)
+    return statistics.median(took)
+
+
+def test_ports_answers_within_150_ms(thousand: Sentinel) -> None:
+    def ask() -> None:
+        # Without nsenter, which a user would not need: the socket is a file.
+        done = subprocess.run(
+            [COMMAND, "ports", "--json", "--config", thousand.config],
+            check=True,
+            capture_output=True,
+        )
+        assert done.stdout.count(b'"role":"port"') == PORTS
+
+    def nothing() -> None:
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
+
+    ask()
+    floor_s, took_s = wall_s(nothing), wall_s(ask)
+    print(
+        f"ports --json with {PORTS} ports: {took_s * 1e3:.0f} ms, "
+        f"{took_s / floor_s:.1f} times `python -c pass` ({floor_s * 1e3:.0f} ms)"
+    )
+    assert took_s < MOST_ANSWER_S or took_s < 4 * floor_s
+
+
+def test_a_daemon_takes_a_thousand_ports_over(thousand: Sentinel) -> None:
+    thousand.kill()
+    began = time.monotonic()
+    thousand.start(timeout_s=60)
+    wait_for_all(thousand)
+    took_s = time.monotonic() - began
+    assert thousand.process is not None
+    status = Path(f"/proc/{thousand.process.pid}/status").read_text()
+    rss_kb = int(status.split("VmRSS:")[1].split()[0])
+    print(f"{PORTS} ports taken over after {took_s:.2f} s; {rss_kb / 1024:.0f} MB resident")
+    assert took_s < 15
+    assert rss_kb < MOST_RSS_KB
