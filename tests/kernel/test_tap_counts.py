@@ -8,6 +8,7 @@ is one, and how much of a frame can be read at once is the guest's choice.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -46,6 +47,7 @@ from tests.harness.packets import (
     udp,
 )
 from tests.harness.taps import GSO_NONE, GSO_TCPV4, GSO_TCPV6, VNET_HDR, VNET_NEEDS_CSUM
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="taps and BPF need root")
 
@@ -230,6 +232,13 @@ def test_udp_super_frames(vnet: GuardedTap) -> None:
     vnet.assert_model()
 
 
+def is_forwarding(guarded: GuardedTap, *names: str) -> bool:
+    """Whether these ports of a bridge forward."""
+    links = json.loads(guarded.netns.run(["bridge", "-j", "link"]).stdout)
+    states = {link["ifname"]: link.get("state") for link in links}
+    return all(states.get(name) == "forwarding" for name in names)
+
+
 @pytest.fixture(scope="module", params=HOOKS)
 def backstop(request: pytest.FixtureRequest) -> Iterator[tuple[GuardedTap, int]]:
     """A bridge with a tap that is not attached, and an uplink that is; and its ifindex."""
@@ -242,6 +251,8 @@ def backstop(request: pytest.FixtureRequest) -> Iterator[tuple[GuardedTap, int]]
             "link set tap0 master br0",
             "link set br0 addrgenmode none up",
         )
+        # The bridge hears of a carrier by a work queue; until then it forwards nothing.
+        wait_until(lambda: is_forwarding(guarded, "tap0", "uplink0"), 10, "the bridge to forward")
         uplink = guarded.netns_ifindex("uplink0")
         guarded.detach(guarded.ifindex)
         guarded.attach(uplink, "uplink")
