@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The loaded programs, run on frames by BPF_PROG_TEST_RUN beside their model.
 
-A guard of its own pins, ports that are bridges without members in a namespace
-of its own (any ifindex can be asked for), and a clock that stands still: all
-windows are an hour long, and are moved by hand.
+A guard on pins of its own, ports that are bridges without members in a namespace
+of its own (any ifindex can be asked for), and windows of an hour, so that time
+stands still where a test does not move them by hand.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from sentinel.loader._libbpf import ffi, lib
 from sentinel.loader.guard import Guard
 from sentinel.loader.maps import PinnedMaps
 from sentinel.loader.ring import Ring
+from tests.harness.enclosure import Enclosure
 from tests.harness.model import Counts, Model, ModelPort, flat
-from tests.harness.namespaces import Namespace
 
 BPFFS = Path("/sys/fs/bpf")
 HOUR_NS = 3_600_000_000_000
@@ -59,7 +59,10 @@ class IngressRefusedError(Exception):
 
 
 def own_pins() -> Path:
-    """A bpffs folder that nobody else uses."""
+    """A bpffs folder that nobody else uses; what killed runs left of theirs is removed."""
+    for path in BPFFS.glob("ts-prog-*-*"):
+        if not Path(f"/proc/{path.name.split('-')[2]}").exists():
+            remove_pins(path)
     return BPFFS / f"ts-prog-{os.getpid()}-{secrets.token_hex(3)}"
 
 
@@ -106,7 +109,7 @@ class Programs:
     def __init__(self, objects_folder: Path | None = None) -> None:
         self.root = own_pins()
         self.guard = Guard(self.root, "auto", objects_folder)
-        self.netns = Namespace("prog")
+        self.netns = Enclosure()
         self._retval, self._duration = ffi.new("uint32_t *"), ffi.new("uint32_t *")
         self._ring: Ring | None = None
         self._fds: dict[str, int] = {}

@@ -30,7 +30,10 @@ from tools.vm.guest import NOT_REACHED, TIMED_OUT
 from tools.vm.lanes import CACHE, CHECKOUT, LANES, LaneError, lane_named
 
 AT_A_TIME = 2
-SELECTION = 'tests/prog tests/kernel tests/vm/test_lane_guest.py -m "not slow"'
+SELECTION = (
+    "tests/prog tests/kernel/test_tap_counts.py tests/kernel/test_disarm.py "
+    'tests/vm/test_lane_guest.py -m "not slow"'
+)
 RESULTS = CACHE / "results"
 
 
