@@ -28,7 +28,7 @@ from sentinel.cuts import cut_of
 from sentinel.decode import Counters, KernelConfig, decode_event
 from sentinel.effect import Effect, Log, Open, Shut
 from sentinel.engine import Engine, kernel_config
-from sentinel.errors import ConfigError, JournalError, KernelError
+from sentinel.errors import JournalError, KernelError
 from sentinel.identity import IdentityFollower, IdentityResolver
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Inventory, Renamed
 from sentinel.journal import Journal
@@ -356,8 +356,6 @@ def main(config_file: Path | None) -> int:
     else:
         name = str(config_file)
         config = parse_config(config_file.read_text(encoding="utf-8"), name)
-    if config.kernel.loader == "bcc":
-        raise ConfigError(name, "kernel.loader", 'bcc is not part of this version; use "auto"')
     if os.geteuid() != 0:
         raise KernelError("the daemon loads BPF programs: run it as root, or by its systemd unit")
     guard = Guard(Path(config.paths.bpffs_dir), config.kernel.attach)

@@ -25,7 +25,6 @@ PCAP_MAGIC = {
     bytes.fromhex("a1b2c3d4"): ">",
     bytes.fromhex("a1b23c4d"): ">",
 }
-PCAPNG_MAGIC = bytes.fromhex("0a0d0d0a")
 FIELDS = (
     *("frame.protocols", "stp.protocol", "stp.version", "stp.type", "llc.cisco_pid"),
     *("ieee8021ad.svid", "dhcp.option.dhcp"),
@@ -43,12 +42,12 @@ class CaptureError(Exception):
 
 
 def read_frames(path: Path) -> list[bytes]:
-    """Every frame of a pcap or pcapng file of Ethernet, as far as it was captured.
+    """Every frame of a capture of Ethernet, as far as it was captured.
 
     Raises CaptureError for another link type and for a file that is none.
     """
     data = path.read_bytes()
-    if data[:4] == PCAPNG_MAGIC:
+    if data and data[:4] not in PCAP_MAGIC:
         data = _as_pcap(path)
     order = PCAP_MAGIC.get(data[:4])
     if order is None or len(data) < 24:
@@ -71,13 +70,14 @@ def _records(data: bytes, order: str) -> Iterator[bytes]:
 
 
 def _as_pcap(path: Path) -> bytes:
+    """A file of any other format that tshark reads."""
     with tempfile.NamedTemporaryFile(suffix=".pcap") as plain:
         done = subprocess.run(
             ["tshark", "-r", str(path), "-F", "pcap", "-w", plain.name],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode != 0:
-            raise CaptureError(f"not one pcap: {done.stderr.strip()[-80:]}")
+            raise CaptureError(f"no capture: {done.stderr.strip()[-80:]}")
         return Path(plain.name).read_bytes()
 
 

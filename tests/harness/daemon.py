@@ -74,7 +74,7 @@ class Sentinel:
         }
         self.config.write_text(toml_text({"paths": paths, **tables}))
 
-    def start(self, ports: Iterable[str] = (), timeout_s: float = 20) -> None:
+    def start(self, ports: Iterable[str] = (), timeout_s: float = 60) -> None:
         """Start the daemon and wait until it answers and watches `ports`.
 
         Raises RuntimeError, with the daemon's log, if it ends or is too late.

@@ -14,7 +14,15 @@ from sentinel.loader.guard import Guard
 from tests.harness.model import Counts, Model, ModelPort, flat
 from tests.harness.model_frame import reaches_tc
 from tests.harness.namespaces import Namespace
-from tests.harness.programs import ROLES, Setting, config, difference, own_pins, remove_pins
+from tests.harness.programs import (
+    ROLES,
+    Setting,
+    config,
+    difference,
+    objects_under_test,
+    own_pins,
+    remove_pins,
+)
 from tests.harness.taps import VNET_HDR, Tap
 from tests.harness.waiting import wait_until
 
@@ -33,7 +41,7 @@ class GuardedTap:
     ) -> None:
         self.root = own_pins()
         self.netns = Namespace("counts")
-        self.guard = Guard(self.root, hook)
+        self.guard = Guard(self.root, hook, objects_under_test())
         self.tap: Tap | None = None
         self.written = 0
         self.refused = 0

@@ -66,6 +66,12 @@ def own_pins() -> Path:
     return BPFFS / f"ts-prog-{os.getpid()}-{secrets.token_hex(3)}"
 
 
+def objects_under_test() -> Path | None:
+    """A folder of other objects, for seeing tests fail; None: those of the product."""
+    variant = os.environ.get("TAPSENTINEL_OBJECTS")
+    return Path(variant) if variant else None
+
+
 def remove_pins(root: Path) -> None:
     """Unpin everything under a folder; one that is not there is no error."""
     for path in sorted(root.rglob("*"), reverse=True):

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.harness.captures import (
-    PCAPNG_MAGIC,
     CaptureError,
     comparable,
     dissect,
@@ -224,7 +223,7 @@ def test_what_a_tap_does_not_take_is_said(tap: GuardedTap, tmp_path: Path) -> No
         (b"", "no capture"),
         (b"not a capture at all", "no capture"),
         (struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 113), "link type 113"),
-        (PCAPNG_MAGIC + bytes(20), "not one pcap"),
+        (bytes.fromhex("0a0d0d0a") + bytes(20), "no capture"),
     ],
 )
 def test_files_that_are_none(content: bytes, reason: str, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sentinel.loader.attach import SIDES
+from sentinel.loader.inspect import tcx_programs
 from tests.harness.daemon import Tables
 from tests.harness.guarded import (
     HOOKS,
@@ -113,6 +115,12 @@ def test_the_backstop_alone_stops_what_no_port_program_sees(
         assert "not watched" in incident["summary"]
 
 
+def hooked(scene: Scene, ifindex: int) -> list[str]:
+    """The tcx programs on both sides of a device."""
+    with scene.lab.hypervisor.netns.enter():
+        return [name for side in SIDES for name in tcx_programs(ifindex, side)]
+
+
 @needs_tcx
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("action", ["drop", "quarantine"])
@@ -123,6 +131,8 @@ def test_the_backstop_stands_in_for_a_program_that_was_taken_off(action: str, si
         assert len(links) == 2
         for link in links:
             link.unlink()
+        # The kernel lets go of a link some time after its last pin is gone.
+        wait_until(lambda: not hooked(scene, ifindex), 10, "the tap to be without programs")
         sent = flood(scene, size)
         assert_wire_clean(scene, sent)
         assert_neighbours_counted(scene, sent)

@@ -5,22 +5,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.harness.programs import Programs
-
-VARIANT = "TAPSENTINEL_OBJECTS"
-"""Names a folder of other objects, for seeing these tests fail."""
+from tests.harness.programs import Programs, objects_under_test
 
 
 @pytest.fixture(scope="session")
 def loaded() -> Iterator[Programs]:
     if os.geteuid() != 0:
         pytest.skip("loading programs needs root")
-    variant = os.environ.get(VARIANT)
-    with Programs(Path(variant) if variant else None) as programs:
+    with Programs(objects_under_test()) as programs:
         yield programs
 
 
