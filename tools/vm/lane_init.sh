@@ -24,13 +24,17 @@ mount -t overlay -o lowerdir=/mnt/fast:/mnt/lower,upperdir=/mnt/over/upper,workd
 for folder in proc sys dev; do
 	mount --move "/$folder" "/mnt/root/$folder"
 done
-for folder in run tmp var/tmp; do
-	mount -t tmpfs tmpfs "/mnt/root/$folder"
-done
+mount -t tmpfs tmpfs /mnt/root/run
 mkdir -p /mnt/root/run/lane
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=32768 lane /mnt/root/run/lane
-# Modules that were not loaded beforehand come by the kernel's own modprobe.
 . /mnt/root/run/lane/place
+for folder in tmp var/tmp; do
+	case $LANE_CHECKOUT/ in
+	/$folder/*) ;; # the checkout must not vanish; the overlay can be written to as well
+	*) mount -t tmpfs tmpfs "/mnt/root/$folder" ;;
+	esac
+done
+# Modules that were not loaded beforehand come by the kernel's own modprobe.
 mkdir -p "/mnt/root/lib/modules/$LANE_RELEASE"
 mount --bind "/mnt/lower$LANE_MODULES" "/mnt/root/lib/modules/$LANE_RELEASE"
 exec switch_root /mnt/root /bin/sh /run/lane/stage2
