@@ -62,8 +62,7 @@ def write_report(by_program: Sequence[Row], by_step: Sequence[Row], by_tap: Sequ
     if by_tap:
         parts += [
             "## At a real tap",
-            "What a writer's write(2) costs it, with the empty program attached and with ours. "
-            "What is dropped costs less than what the stack gets to see.",
+            "What a writer's write(2) costs it, with the empty program attached and with ours.",
             _table(("frame", ""), by_tap),
         ]
     OUTPUT.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
