@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the tests, in parallel where they may, and says what skipped and why.
 
-Ends with one line, `N passed, N failed, N skipped`, and before it every reason to
-skip. With CI set, a skipped kernel test is a failure.
+What fails is run once more with nothing beside it, and named: a machine that stood
+still for seconds is no fault of the code, but nobody should have to guess. Ends with
+one line, `N passed, N failed, N skipped`, and before it every reason to skip. With CI
+set, a skipped kernel test is a failure.
 """
 
 from __future__ import annotations
@@ -53,11 +55,29 @@ class Tally:
 
 def run(arguments: list[str], report: Path) -> int:
     """One pytest run; its exit code, with 5 (nothing selected) taken for 0."""
-    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+    cache = f"cache_dir={report.parent / 'cache'}"
+    command = [sys.executable, "-m", "pytest", "-q", "-o", cache, f"--junitxml={report}"]
+    command += arguments
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code == 5:
         report.write_text("<testsuites/>", encoding="utf-8")
         return 0
+    return code
+
+
+def run_again(chosen: list[str], report: Path, tally: Tally) -> int:
+    """What failed, once more and alone; puts the tally right and names what then passed."""
+    print(f"{tally.failed} failed; once more, alone:")
+    code = run(["--last-failed", "--last-failed-no-failures=none", *chosen], report)
+    again = Tally()
+    again.add(report)
+    if again.passed + again.failed == 0:
+        return 1  # what failed was no test: a collection, a fixture of a worker
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 - our own pytest wrote it
+        if case.find("failure") is None and case.find("error") is None:
+            print(f"failed beside others, passed alone: {case.get('classname')}.{case.get('name')}")
+    tally.passed += again.passed
+    tally.failed = again.failed
     return code
 
 
@@ -78,6 +98,8 @@ def main() -> int:
             report = Path(folder, f"{name}.xml")
             codes.append(run([*options, *chosen], report))
             tally.add(report)
+        if tally.failed:
+            codes = [run_again(chosen, Path(folder, "again.xml"), tally)]
     for reason, times in tally.skipped.most_common():
         print(f"skipped {times}: {reason}")
     if os.environ.get("CI") and tally.kernel_skips:
