@@ -55,7 +55,7 @@ static __always_inline bool frame_is_plain(const struct __sk_buff *skb)
 }
 
 /* The tags in metadata and in bytes alike; leaves l3_offset behind them. */
-static __always_inline void tags_read(const struct __sk_buff *skb, struct reading *frame)
+static __always_inline void tags_read(const struct __sk_buff *skb, struct reading *reading)
 {
 	struct cursor cursor = cursor_at(skb, 0);
 	struct mac_header *mac = cursor_take(&cursor, struct mac_header);
@@ -63,19 +63,19 @@ static __always_inline void tags_read(const struct __sk_buff *skb, struct readin
 
 	if (!mac)
 		return;
-	frame->ethertype = bpf_ntohs(mac->type);
-	frame->l3_offset = sizeof(*mac);
-	frame->tags = skb->vlan_present ? 1 : 0;
+	reading->ethertype = bpf_ntohs(mac->type);
+	reading->l3_offset = sizeof(*mac);
+	reading->tags = skb->vlan_present ? 1 : 0;
 #pragma unroll
 	for (int i = 0; i < TAP_MAX_TAGS; i++) {
-		if (frame->tags >= TAP_MAX_TAGS || !is_tpid(frame->ethertype))
+		if (reading->tags >= TAP_MAX_TAGS || !is_tpid(reading->ethertype))
 			return;
 		tag = cursor_take(&cursor, struct vlan_tag);
 		if (!tag)
 			return;
-		frame->tags++;
-		frame->ethertype = bpf_ntohs(tag->type);
-		frame->l3_offset += sizeof(*tag);
+		reading->tags++;
+		reading->ethertype = bpf_ntohs(tag->type);
+		reading->l3_offset += sizeof(*tag);
 	}
 }
 

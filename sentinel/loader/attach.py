@@ -7,6 +7,7 @@ clsact filter lives with its qdisc. Neither needs the daemon to be alive.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from typing import Final, Protocol
@@ -198,6 +199,22 @@ def link_info(link_fd: int) -> tuple[int, int]:
 def has_tcx(prog_fd: int) -> bool:
     """Whether this kernel knows tcx: an impossible device is then the complaint."""
     return int(lib.ts_tcx_link(prog_fd, _NO_SUCH_DEVICE, 0)) == -errno.ENODEV
+
+
+def all_attachers(pins: Pins) -> tuple[Attacher, ...]:
+    """Every way there is: an earlier daemon may have taken another than this one."""
+    return TcxAttacher(pins), ClsactAttacher(pins)
+
+
+def detach_everywhere(pins: Pins, ifindex: int) -> None:
+    """Takes our programs off a device, whichever way they got there.
+
+    One that is gone took its programs with it: no error.
+    """
+    for attacher in all_attachers(pins):
+        for side in SIDES:
+            with contextlib.suppress(KernelError):
+                attacher.detach(ifindex, side)
 
 
 def choose_attacher(wanted: str, pins: Pins, prog_fd: int) -> Attacher:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sentinel.errors import KernelError, NotArmedError, PinsBusyError
 from sentinel.loader._libbpf import lib
-from sentinel.loader.attach import SIDES, ClsactAttacher, TcxAttacher
+from sentinel.loader.attach import detach_everywhere
 from sentinel.loader.pins import Pins, is_bpffs
 
 
@@ -36,14 +36,9 @@ def disarm(bpffs_dir: Path) -> int:
         ) from busy
     try:
         lib.ts_log_start()
-        devices = {int(path.name.split("-")[0]) for path in pins.links.iterdir()}
-        devices |= {int(path.name) for path in pins.clsact.iterdir()}
-        for attacher in (TcxAttacher(pins), ClsactAttacher(pins)):
-            for ifindex in devices:
-                for side in SIDES:
-                    # A device that is gone took its programs with it.
-                    with contextlib.suppress(KernelError):
-                        attacher.detach(ifindex, side)
+        devices = pins.devices()
+        for ifindex in devices:
+            detach_everywhere(pins, ifindex)
         for folder in list(bpffs_dir.iterdir()):
             pins.remove_tree(folder)
     finally:

@@ -7,7 +7,6 @@ replaced link by link, each in one step, after what they need is in the maps.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,9 @@ from sentinel.loader._libbpf import lib
 from sentinel.loader.attach import (
     SIDES,
     Attacher,
-    ClsactAttacher,
-    TcxAttacher,
+    all_attachers,
     choose_attacher,
+    detach_everywhere,
 )
 from sentinel.loader.carry import carry_latches
 from sentinel.loader.maps import PinnedMaps
@@ -94,8 +93,9 @@ class Guard:
         self._attacher = choose_attacher(
             self._wanted_attach, self.pins, self._programs["tap_from_guest"]
         )
-        both: tuple[Attacher, ...] = (TcxAttacher(self.pins), ClsactAttacher(self.pins))
-        self._others = tuple(each for each in both if each.name != self._attacher.name)
+        self._others = tuple(
+            each for each in all_attachers(self.pins) if each.name != self._attacher.name
+        )
         return Armed(adopted, carried)
 
     def _adopt(self, build: int) -> bool:
@@ -110,10 +110,6 @@ class Guard:
             return False
         self._maps, self._programs = maps, programs
         return True
-
-    def program(self, name: str) -> int:
-        """A program's descriptor, for a test run; it stays this object's. Raises KeyError."""
-        return self._programs[name]
 
     def attach(self, ifindex: int, role: int, mtu_bytes: int, trusted_checks: int) -> bool:
         """Guards a device from the return on; True if it was guarded already.
@@ -147,25 +143,19 @@ class Guard:
     def is_hooked(self, ifindex: int) -> bool:
         """Whether a program of ours, of any version, runs at a side of the device."""
         return any(
-            each.is_attached(ifindex, side)
-            for each in (TcxAttacher(self.pins), ClsactAttacher(self.pins))
-            for side in SIDES
+            each.is_attached(ifindex, side) for each in all_attachers(self.pins) for side in SIDES
         )
 
     def detach(self, ifindex: int) -> None:
         """Guards a device no longer, and forgets its slot. One that is gone is no error."""
-        for each in (self._armed(), *self._others):
-            for side in SIDES:
-                with contextlib.suppress(KernelError):
-                    each.detach(ifindex, side)
-        self.maps.release_slot(ifindex)
+        maps = self.maps
+        detach_everywhere(self.pins, ifindex)
+        maps.release_slot(ifindex)
 
     def sweep(self, known: Collection[int]) -> list[int]:
         """Detaches what is not in `known` (ifindexes); returns what that was."""
-        pinned = {int(path.name.split("-")[0]) for path in self.pins.links.iterdir()}
-        marked = {int(path.name) for path in self.pins.clsact.iterdir()}
         slots = {slot.ifindex for slot in self.maps.slots()}
-        stale = sorted((pinned | marked | slots) - set(known))
+        stale = sorted((self.pins.devices() | slots) - set(known))
         for ifindex in stale:
             self.detach(ifindex)
         return stale

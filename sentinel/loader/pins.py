@@ -78,6 +78,11 @@ class Pins:
             os.close(self._lock_fd)
             self._lock_fd = None
 
+    def devices(self) -> set[int]:
+        """The ifindexes that have a pinned link or a mark; some may be gone."""
+        pinned = {int(path.name.split("-")[0]) for path in self.links.iterdir()}
+        return pinned | {int(path.name) for path in self.clsact.iterdir()}
+
     def other_versions(self) -> list[Path]:
         """Folders of maps that another version of the contract left."""
         found = [path for path in self.root.glob("v[0-9]*") if path != self.version]
