@@ -14,9 +14,9 @@ import struct
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 
 from tests.harness import native
+from tests.harness.closing import Closing
 from tests.harness.taps import VNET_HDR, Tap
 
 PROGRESS = struct.Struct("=6Q")
@@ -38,7 +38,7 @@ class Sent:
         return self.frames * 1e9 / self.elapsed_ns if self.elapsed_ns else 0.0
 
 
-class Blast:
+class Blast(Closing):
     """A running flood. `count` 0 means: until `stop()`.
 
     The frames are sent in turn, each tried until the tap accepts it.
@@ -68,17 +68,6 @@ class Blast:
         for frame in frames:
             self._lifeline.write(struct.pack("=I", len(header + frame)) + header + frame)
         self._lifeline.flush()
-
-    def __enter__(self) -> Blast:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def accepted(self) -> int:

@@ -6,14 +6,14 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
-from types import TracebackType
 
 from sentinel.loader._libbpf import lib
 from tests.harness import native
+from tests.harness.closing import Closing
 from tests.harness.namespaces import Namespace
 
 
-class Bystander:
+class Bystander(Closing):
     """Attached where frames come in from a device. Raises OSError.
 
     By tcx, first of all; with a `priority` as a filter on the clsact qdisc that
@@ -44,17 +44,6 @@ class Bystander:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Bystander:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def frames(self) -> int:

@@ -7,10 +7,10 @@ import errno
 import os
 import socket
 from collections.abc import Collection
-from types import TracebackType
 
 from sentinel.decode import check_bits
 from sentinel.loader.guard import Guard
+from tests.harness.closing import Closing
 from tests.harness.model import Counts, Model, ModelPort, flat
 from tests.harness.model_frame import reaches_tc
 from tests.harness.namespaces import Namespace
@@ -27,7 +27,7 @@ from tests.harness.taps import VNET_HDR, Tap
 from tests.harness.waiting import wait_until
 
 
-class GuardedTap:
+class GuardedTap(Closing):
     """Context manager: a namespace of its own, one tap in it, no bridge, no daemon."""
 
     def __init__(
@@ -56,17 +56,6 @@ class GuardedTap:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> GuardedTap:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unplug, unpin, remove; may be called again."""

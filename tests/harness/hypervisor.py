@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from types import TracebackType
 
+from tests.harness.closing import Closing
 from tests.harness.guests import Guest
 from tests.harness.hosts import Host
 from tests.harness.namespaces import Namespace
@@ -131,7 +131,7 @@ class Hypervisor:
         self.netns.close()
 
 
-class Lab:
+class Lab(Closing):
     """Context manager; see the picture above. `guard` is the switch's, on et1."""
 
     def __init__(self, *, guard: bool = True) -> None:
@@ -149,17 +149,6 @@ class Lab:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Lab:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def add_tap(self, name: str, *, vnet_hdr: bool = False, multi_queue: bool = False) -> Tap:
         """See Hypervisor.add_tap, which has more choices."""

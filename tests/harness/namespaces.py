@@ -17,8 +17,9 @@ import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO
+
+from tests.harness.closing import Closing
 
 NETNS_DIR = Path("/run/netns")
 OURS = re.compile(r"ts-(?P<pid>\d+)-[0-9a-f]{6}(-\w+)?")
@@ -28,7 +29,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _swept = threading.Event()
 
 
-class Namespace:
+class Namespace(Closing):
     """A named network namespace, `ts-<pid>-<random>[-<role>]`, without IPv6 of its own.
 
     IPv6 is off on every device made in it (no DAD, MLD or router solicitations),
@@ -55,17 +56,6 @@ class Namespace:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Namespace:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End what runs in the namespace and remove it; may be called again."""

@@ -11,8 +11,8 @@ import struct
 import threading
 import time
 from dataclasses import dataclass
-from types import TracebackType
 
+from tests.harness.closing import Closing
 from tests.harness.namespaces import Namespace
 from tests.harness.packets import PROTO_ICMP, icmp_echo
 
@@ -47,7 +47,7 @@ class Echo:
     answered_at_ns: int | None = None
 
 
-class Pinger:
+class Pinger(Closing):
     """Sends an echo request each interval from a thread, until `stop()`.
 
     A request that the stack refuses (no route, no ARP answer) counts as lost.
@@ -75,17 +75,6 @@ class Pinger:
         self._identifier = int.from_bytes(os.urandom(2))
         self._thread = threading.Thread(target=self._run, name=f"ping {dst}", daemon=True)
         self._thread.start()
-
-    def __enter__(self) -> Pinger:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop without waiting for answers; may be called again."""

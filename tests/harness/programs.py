@@ -14,7 +14,6 @@ import os
 import secrets
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 
 from sentinel import abi
 from sentinel.decode import (
@@ -31,6 +30,7 @@ from sentinel.loader._libbpf import ffi, lib
 from sentinel.loader.guard import Guard
 from sentinel.loader.maps import PinnedMaps
 from sentinel.loader.ring import Ring
+from tests.harness.closing import Closing
 from tests.harness.enclosure import Enclosure
 from tests.harness.model import Counts, Model, ModelPort, flat
 
@@ -109,7 +109,7 @@ def within(threshold: int, action: str = "quarantine") -> CheckSetting:
     return CheckSetting(action, threshold, HOUR_NS)
 
 
-class Programs:
+class Programs(Closing):
     """Context manager. `enter` a test, `add` ports, `run` frames, `check` against the model."""
 
     def __init__(self, objects_folder: Path | None = None) -> None:
@@ -128,17 +128,6 @@ class Programs:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Programs:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Remove pins and namespace; may be called again."""

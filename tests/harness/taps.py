@@ -11,8 +11,8 @@ import fcntl
 import os
 import select
 import struct
-from types import TracebackType
 
+from tests.harness.closing import Closing
 from tests.harness.namespaces import Namespace
 
 TUNSETIFF = 0x400454CA
@@ -31,7 +31,7 @@ GSO_NONE, GSO_TCPV4, GSO_TCPV6 = 0, 1, 4
 LONGEST_FRAME_BYTES = 65536 + 64
 
 
-class Tap:
+class Tap(Closing):
     """A tap, not persistent: it goes with its last descriptor.
 
     `ifindex` 0 leaves the number to the kernel. The link is down until somebody
@@ -78,17 +78,6 @@ class Tap:
             raise
         self._queues.append(fd)
         return fd
-
-    def __enter__(self) -> Tap:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close every queue; the device goes unless another process holds one."""

@@ -19,9 +19,9 @@ import struct
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 
 from tests.harness import native
+from tests.harness.closing import Closing
 from tests.harness.frames import CISCO_OUI, LLC_BRIDGE, Bpdu, mac_text
 from tests.harness.namespaces import Namespace
 from tests.harness.waiting import wait_until
@@ -70,7 +70,7 @@ class WireEntry:
         return None
 
 
-class WireCounter:
+class WireCounter(Closing):
     """Counts every frame on one device from the moment it is made.
 
     Raises RuntimeError when the kernel refuses the filter.
@@ -94,17 +94,6 @@ class WireCounter:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> WireCounter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Stop counting; may be called again."""
