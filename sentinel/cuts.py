@@ -17,7 +17,7 @@ from sentinel.effect import Effect, EndCut, KeepCut, Log, Open, Shut
 from sentinel.event import Quarantine
 from sentinel.inventory import Device
 from sentinel.policy import hold_ns, is_due, until_wall_ns
-from sentinel.vm import UNKNOWN_VM
+from sentinel.vm import UNKNOWN_VM, VmIdentity
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +131,8 @@ class CutBook:
         """
         before = self._active.get(device.ifindex)
         self._take_away(device, device.ifindex)
-        since_ns = now_ns if before is None else before.since_wall_ns
-        until_ns = until_wall_ns(now_ns, hold)
-        if before is not None and before.cause == "order" and hold is None:
-            until_ns = before.until_wall_ns
-        quarantine = Quarantine(
-            port=device.name,
-            ifindex=device.ifindex,
-            vm=device.vm,
-            cause="order",
-            reason=reason or ("" if before is None else before.reason),
-            uid=uid,
-            since_wall_ns=since_ns,
-            # The cut counts from its beginning, whatever the latest order said.
-            hold_ns=None if until_ns is None else until_ns - since_ns,
-            until_wall_ns=until_ns,
-            relapses=0 if before is None else before.relapses,
+        quarantine = _ordered(
+            before, device.name, device.ifindex, device.vm, hold, reason, uid, now_ns
         )
         self._active[device.ifindex] = quarantine
         yield Shut(quarantine)
@@ -180,22 +166,15 @@ class CutBook:
         """Take an order that the kernel was told while no daemon listened; only journal it."""
         held = self._active.get(order.ifindex) or self.away(order.name)
         if order.kind == abi.TAP_ORDER_QUARANTINE:
-            hold = order.hold_ns or None
-            since_ns = order.at_wall_ns if held is None else held.since_wall_ns
-            until_ns = until_wall_ns(order.at_wall_ns, hold)
-            if held is not None and held.cause == "order" and hold is None:
-                until_ns = held.until_wall_ns
-            quarantine = Quarantine(
-                port=order.name,
-                ifindex=order.ifindex,
-                vm=UNKNOWN_VM if device is None else device.vm,
-                cause="order",
-                reason=order.reason or ("" if held is None else held.reason),
-                uid=order.uid,
-                since_wall_ns=since_ns,
-                hold_ns=None if until_ns is None else until_ns - since_ns,
-                until_wall_ns=until_ns,
-                relapses=0 if held is None else held.relapses,
+            quarantine = _ordered(
+                held,
+                order.name,
+                order.ifindex,
+                UNKNOWN_VM if device is None else device.vm,
+                order.hold_ns or None,
+                order.reason,
+                order.uid,
+                order.at_wall_ns,
             )
             self._forget(held)
             if device is None:
@@ -335,6 +314,36 @@ def _is_same_cut(quarantine: Quarantine, cause: str, seen: LatchSeen) -> bool:
     """Whether a shut latch is still this cut's: of its cause, and shut before its end."""
     until_ns = quarantine.until_wall_ns
     return quarantine.cause == cause and (until_ns is None or seen.latched_wall_ns < until_ns)
+
+
+def _ordered(
+    before: Quarantine | None,
+    port: str,
+    ifindex: int,
+    vm: VmIdentity,
+    hold: int | None,
+    reason: str,
+    uid: int,
+    at_ns: int,
+) -> Quarantine:
+    """What an order makes of a port, cut `before` or not."""
+    since_ns = at_ns if before is None else before.since_wall_ns
+    until_ns = until_wall_ns(at_ns, hold)
+    if before is not None and before.cause == "order" and hold is None:
+        until_ns = before.until_wall_ns
+    return Quarantine(
+        port=port,
+        ifindex=ifindex,
+        vm=vm,
+        cause="order",
+        reason=reason or ("" if before is None else before.reason),
+        uid=uid,
+        since_wall_ns=since_ns,
+        # The cut counts from its beginning, whatever the latest order said.
+        hold_ns=None if until_ns is None else until_ns - since_ns,
+        until_wall_ns=until_ns,
+        relapses=0 if before is None else before.relapses,
+    )
 
 
 def cut_of(quarantine: Quarantine) -> Cut:
