@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The hook of a tap in steps, each with all before it: where the cost of a frame goes. */
-#include "../bpf/frame_kern.h"
+#include "../bpf/follow_kern.h"
 
 SEC("tc")
 int step_slot(struct __sk_buff *skb)

@@ -13,7 +13,7 @@
 
 /* Raised with every change of a layout or of a meaning below. */
 enum tap_abi {
-	TAP_ABI_VERSION = 1,
+	TAP_ABI_VERSION = 2,
 };
 
 enum tap_limits {
@@ -24,6 +24,10 @@ enum tap_limits {
 	TAP_NAME_BYTES = 16, /* IFNAMSIZ */
 	TAP_RING_BYTES = 1 << 20,
 	TAP_MAX_ORDERS = 1024, /* orders kept for a daemon that is away */
+	TAP_MESSAGE_BYTES = 1600, /* of a frame with a DHCP message: all of 1500 and tags */
+	TAP_MESSAGE_RING_BYTES = 1 << 21,
+	TAP_MAX_EXCHANGES = 1 << 14, /* DHCP exchanges whose answers are expected */
+	TAP_MAX_ANSWERS = 16, /* told for one message that was told, at all places */
 };
 
 /* Which way a frame goes. IN: from_guest at a port, from_wire at an uplink. */
@@ -77,6 +81,31 @@ enum tap_dhcp {
 	TAP_DHCP_TYPES,
 };
 
+/* Indices 1 to 13 are the message types of RFC 8415 section 7.3. */
+enum tap_dhcp6 {
+	TAP_DHCP6_OTHER, /* later types, and what is cut off */
+	TAP_DHCP6_SOLICIT,
+	TAP_DHCP6_ADVERTISE,
+	TAP_DHCP6_REQUEST,
+	TAP_DHCP6_CONFIRM,
+	TAP_DHCP6_RENEW,
+	TAP_DHCP6_REBIND,
+	TAP_DHCP6_REPLY,
+	TAP_DHCP6_RELEASE,
+	TAP_DHCP6_DECLINE,
+	TAP_DHCP6_RECONFIGURE,
+	TAP_DHCP6_INFORMATION_REQUEST,
+	TAP_DHCP6_RELAY_FORW,
+	TAP_DHCP6_RELAY_REPL,
+	TAP_DHCP6_TYPES,
+};
+
+/* Both in one number: enum tap_dhcp as it is, enum tap_dhcp6 from here on. */
+enum tap_message_type {
+	TAP_MESSAGE_DHCP6 = 32,
+	TAP_MESSAGE_NONE = 255, /* no DHCP message */
+};
+
 /* Why a frame was dropped: the check that offended, or the port's latch. */
 enum tap_drop {
 	TAP_DROP_BPDU,
@@ -113,8 +142,14 @@ struct tap_port {
 	__u32 role; /* enum tap_role */
 	__u32 mtu_bytes; /* of the path; 0: sizes are not judged */
 	__u32 trusted_checks; /* bit per enum tap_check */
-	__u32 reserved0;
-	__u64 reserved1[4]; /* a slot is a cache line */
+	__u32 reserved;
+	/*
+	 * When a frame last went that is more than housekeeping (ARP, neighbour
+	 * discovery, DHCP: see tap_talk.quiet_ns); 0: never. A clock is read once in
+	 * a tick: of frames in one tick the first one's time stands here.
+	 */
+	__u64 seen_ns[TAP_DIRECTIONS];
+	__u64 seen_ticks[TAP_DIRECTIONS];
 };
 
 struct tap_counters {
@@ -127,10 +162,15 @@ struct tap_counters {
 	__u64 bpdu[TAP_BPDU_KINDS];
 	__u64 bpdu_host; /* the host's own, at an uplink; not in bpdu[] */
 	__u64 dhcp[TAP_DHCP_TYPES];
+	__u64 dhcp6[TAP_DHCP6_TYPES];
+	__u64 dhcp_server; /* of both, what only a server sends */
 	__u64 dropped[TAP_DROPS];
 	__u64 events_told;
 	__u64 events_suppressed; /* over the port's rate */
 	__u64 events_lost; /* the ring was full */
+	__u64 messages_told; /* DHCP messages in the message ring */
+	__u64 messages_suppressed; /* over the port's rate, or more answers than one is due */
+	__u64 messages_lost; /* the message ring was full */
 };
 
 struct tap_check_policy {
@@ -145,7 +185,7 @@ struct tap_config {
 	__u32 events_per_window; /* told per port */
 	__u64 event_window_ticks;
 	__u32 max_quarantined; /* the fuse, in ports */
-	__u32 reserved;
+	__u32 messages_per_window; /* DHCP messages told per port and direction */
 };
 
 struct tap_state {
@@ -165,6 +205,20 @@ struct tap_gate {
 	__u64 start_ticks;
 	__u32 told;
 	__u32 reserved;
+};
+
+/* What a slot keeps about DHCP, beside its counters. Begins anew with its port. */
+struct tap_talk {
+	__u64 start_ticks[TAP_DIRECTIONS]; /* of the running window */
+	__u32 told[TAP_DIRECTIONS]; /* in it, but for answers that were expected */
+	/*
+	 * Messages that this port's leases depend on and that were not told: its
+	 * own over the rate, and both its own and their answers where the ring was full.
+	 */
+	__u32 missed;
+	__u32 reserved;
+	__u64 quiet_ns[TAP_DIRECTIONS]; /* last ARP, neighbour discovery or DHCP */
+	__u64 quiet_ticks[TAP_DIRECTIONS]; /* as tap_port.seen_ticks */
 };
 
 /*
@@ -206,7 +260,7 @@ struct tap_event {
 	__u32 frame_bytes; /* as tap_counters.bytes counts it */
 	__u32 wire_bytes; /* of the largest segment, if it is a GSO frame */
 	__u8 check; /* enum tap_check */
-	__u8 kind; /* enum tap_bpdu, enum tap_dhcp, or tags */
+	__u8 kind; /* enum tap_bpdu, enum tap_message_type, or tags */
 	__u8 direction; /* enum tap_direction */
 	__u8 role; /* enum tap_role */
 	__u8 verdict; /* enum tap_verdict */
@@ -218,10 +272,41 @@ struct tap_event {
 	__u8 head[TAP_HEAD_BYTES]; /* without a tag that is in metadata */
 };
 
+/*
+ * One record of the message ring: a DHCP message where it was seen. Records are
+ * as long as their frame: offsetof(frame) + head_bytes.
+ *
+ * A client's message is told at the port's rate. One that was told makes its
+ * answers expected (by xid and the client's MAC), and those are told wherever
+ * they are seen, so that nobody else's answers can crowd them out.
+ */
+struct tap_message {
+	__u64 time_ns;
+	/* The port's tap_port.seen_ns when the message passed; 0 if it is not known. */
+	__u64 sent_ns;
+	__u64 received_ns;
+	__u32 ifindex; /* whose program saw it */
+	__u32 port_ifindex; /* of the port whose exchange it belongs to; 0: unknown */
+	__u32 missed; /* that port's tap_talk.missed */
+	__u32 frame_bytes; /* as tap_counters.bytes counts it */
+	__u16 head_bytes; /* of frame[] that are the frame's */
+	__u8 type; /* enum tap_message_type */
+	__u8 direction; /* enum tap_direction */
+	__u8 role; /* enum tap_role */
+	__u8 verdict; /* enum tap_verdict */
+	__be16 outer_tpid; /* of a tag that is in metadata, else 0 */
+	__u16 outer_tci;
+	__u16 reserved[3];
+	__u8 frame[TAP_MESSAGE_BYTES]; /* without a tag that is in metadata */
+};
+
 _Static_assert(sizeof(struct tap_port) == 64, "a slot is a cache line");
+_Static_assert(sizeof(struct tap_talk) == 64, "a cache line");
 _Static_assert(__builtin_offsetof(struct tap_port, latched_at_ns) == 8,
 	       "the first four members of a slot never move");
 _Static_assert((TAP_MAX_PORTS & (TAP_MAX_PORTS - 1)) == 0, "a power of two");
 _Static_assert(sizeof(struct tap_event) % 8 == 0, "ring records are padded");
+_Static_assert(sizeof(struct tap_message) % 8 == 0, "ring records are padded");
+_Static_assert((int)TAP_DHCP_TYPES <= (int)TAP_MESSAGE_DHCP6, "the two do not overlap");
 
 #endif

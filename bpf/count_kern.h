@@ -36,20 +36,32 @@ static __always_inline void count_size(struct tap_counters *counters, const stru
 		counters->oversized_by_tags++;
 }
 
+static __always_inline void count_message(struct tap_counters *counters, __u32 found)
+{
+	__u64 dhcp = found_type(found), dhcp6 = dhcp - TAP_MESSAGE_DHCP6;
+
+	forget_bound(dhcp);
+	forget_bound(dhcp6);
+	if (dhcp < TAP_DHCP_TYPES)
+		counters->dhcp[dhcp]++;
+	else if (dhcp6 < TAP_DHCP6_TYPES)
+		counters->dhcp6[dhcp6]++;
+	if (found & FOUND_SERVER)
+		counters->dhcp_server++;
+}
+
 static __always_inline void count_kinds(struct tap_counters *counters, const struct frame *frame,
 					bool is_hosts_own)
 {
-	__u64 dhcp = frame->dhcp;
 	__u64 bpdu = frame->bpdu;
 
-	forget_bound(dhcp);
 	forget_bound(bpdu);
 	if (frame->tags)
 		counters->vlan_tagged++;
 	if (frame->tags > 1)
 		counters->vlan_nested++;
-	if (dhcp < TAP_DHCP_TYPES)
-		counters->dhcp[dhcp]++;
+	if (found_message(frame->found))
+		count_message(counters, frame->found);
 	if (bpdu >= TAP_BPDU_KINDS)
 		return;
 	if (is_hosts_own)

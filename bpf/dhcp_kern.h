@@ -8,10 +8,12 @@
 #include <linux/udp.h>
 
 #include "cursor_kern.h"
+#include "found_kern.h"
 
 #define DHCP_SERVER_PORT 67
 #define DHCP_CLIENT_PORT 68
 #define DHCP_COOKIE 0x63825363
+#define DHCP_REPLY 2 /* op of a message to a client */
 #define DHCP_SNAME_OFFSET 44 /* RFC 2131 section 2, figure 1 */
 #define DHCP_FILE_OFFSET 108
 #define DHCP_COOKIE_OFFSET 236
@@ -136,32 +138,51 @@ static __always_inline bool is_dhcp_port(__be16 port)
 	return port == bpf_htons(DHCP_SERVER_PORT) || port == bpf_htons(DHCP_CLIENT_PORT);
 }
 
-/* Behind an IPv4 header at `l3_offset`: the type of a DHCP message, or TAP_DHCP_TYPES. */
-static __always_inline __u32 dhcp_read(struct __sk_buff *skb, __u32 l3_offset)
+/*
+ * Only a server offers, acknowledges or refuses (RFC 2131 table 3). A reply is a
+ * server's whatever its type, and if it has none: some clients ask no more than op.
+ */
+static __always_inline bool is_dhcp_server(__u8 op, __u32 type)
+{
+	return op == DHCP_REPLY || type == TAP_DHCP_OFFER || type == TAP_DHCP_ACK ||
+	       type == TAP_DHCP_NAK;
+}
+
+/* A packet with an IPv4 header at `l3_offset`: as found_kern.h has it. */
+static __always_inline __u32 ip4_read(struct __sk_buff *skb, __u32 l3_offset)
 {
 	struct cursor cursor = cursor_at(skb, l3_offset);
 	struct iphdr *ip = cursor_take(&cursor, struct iphdr);
-	__u32 ip_bytes, udp_bytes, offset, end;
+	__u32 ip_bytes, udp_bytes, offset, end, found;
 	struct udphdr *udp;
+	__u8 *first, op;
 
+	if (ip && ip->protocol == IPPROTO_IGMP)
+		return FOUND_NOTHING | FOUND_QUIET;
 	if (!ip || ip->version != 4 || ip->ihl < 5 || ip->protocol != IPPROTO_UDP ||
 	    (ip->frag_off & bpf_htons(0x1fff)))
-		return TAP_DHCP_TYPES;
+		return FOUND_NOTHING;
 	offset = l3_offset + ip->ihl * 4;
 	ip_bytes = bpf_ntohs(ip->tot_len);
 	cursor = cursor_at(skb, offset);
 	udp = cursor_take(&cursor, struct udphdr);
 	if (!udp || !(is_dhcp_port(udp->source) || is_dhcp_port(udp->dest)))
-		return TAP_DHCP_TYPES;
+		return FOUND_NOTHING;
 	udp_bytes = bpf_ntohs(udp->len);
 	end = offset + udp_bytes;
 	/* A total length of 0 is what segmentation offload leaves. */
 	if (ip_bytes && end > l3_offset + ip_bytes)
 		end = l3_offset + ip_bytes;
 	/* An empty datagram is no message. */
-	if (end <= offset + sizeof(*udp) || !cursor_take(&cursor, __u8))
-		return TAP_DHCP_TYPES;
-	return dhcp_type(skb, offset + sizeof(*udp), end);
+	first = cursor_take(&cursor, __u8);
+	if (end <= offset + sizeof(*udp) || !first)
+		return FOUND_NOTHING;
+	op = *first;
+	offset += sizeof(*udp);
+	found = dhcp_type(skb, offset, end);
+	if (is_dhcp_server(op, found))
+		found |= FOUND_SERVER;
+	return found | FOUND_QUIET | offset << FOUND_OFFSET_SHIFT;
 }
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the four hooks share: find the slot, size the frame, count it. */
+/* What the four hooks share: size the frame, read it, count it. */
 #ifndef TAP_FRAME_KERN_H
 #define TAP_FRAME_KERN_H
 
+#include "clock_kern.h"
 #include "count_kern.h"
-#include "port_kern.h"
+#include "glance_kern.h"
 #include "tell_kern.h"
 
 /* Programs behind ours still run; TCX_NEXT and TC_ACT_UNSPEC are one value. */
@@ -23,10 +24,11 @@ static __always_inline void count_frame(const struct __sk_buff *skb, struct tap_
 	counters->bytes += frame_bytes(skb);
 }
 
-/* Whether the frame is done with: plain, and no larger than the path. */
-static __always_inline bool frame_is_ordinary(const struct __sk_buff *skb, __u32 mtu_bytes)
+/* Whether the frame is done with once it is counted: plain, and no larger than the path. */
+static __always_inline bool frame_is_ordinary(const struct __sk_buff *skb, enum glance glance,
+					      __u32 mtu_bytes)
 {
-	return frame_is_plain(skb) && (!mtu_bytes || frame_bytes(skb) <= mtu_bytes + ETH_HLEN);
+	return glance != GLANCE_CLOSER && (!mtu_bytes || frame_bytes(skb) <= mtu_bytes + ETH_HLEN);
 }
 
 /* Reads and counts a frame that is not ordinary. */
@@ -41,21 +43,19 @@ static __always_inline struct frame frame_examine(struct __sk_buff *skb,
 	return frame;
 }
 
-/* The directions that are counted and never judged. */
-static __always_inline int count_only(struct __sk_buff *skb, enum tap_direction direction)
+/*
+ * The clock and the latch, behind which nothing passes. What comes from a guest
+ * is a sign of life even where it is dropped; what is dropped on its way to one
+ * has not reached it.
+ */
+static __always_inline int frame_end(const struct port_ref *ref, struct tap_counters *counters,
+				     enum tap_direction direction, bool is_quiet)
 {
-	struct tap_counters *counters;
-	struct port_ref ref;
+	bool is_open = ref->port->latch == TAP_LATCH_OPEN;
 
-	if (!port_find(skb->ifindex, &ref))
-		return VERDICT_NEXT;
-	counters = counters_at(ref.slot, direction);
-	if (!counters)
-		return VERDICT_NEXT;
-	count_frame(skb, counters);
-	if (!frame_is_ordinary(skb, ref.port->mtu_bytes))
-		frame_examine(skb, counters, ref.port->mtu_bytes, false);
-	if (ref.port->latch == TAP_LATCH_OPEN)
+	if (is_open || direction == TAP_IN)
+		clock_stamp(ref, direction, is_quiet);
+	if (is_open)
 		return VERDICT_NEXT;
 	counters->dropped[TAP_DROP_QUARANTINE]++;
 	return VERDICT_DROP;

@@ -88,11 +88,4 @@ static __always_inline bool is_dhcp_flood(const struct tap_config *config,
 	return ++window->offences > policy->threshold;
 }
 
-/* Only a server offers, acknowledges or refuses (RFC 2131 table 3). */
-static __always_inline bool is_server_message(const struct frame *frame)
-{
-	return (frame->dhcp == TAP_DHCP_OFFER || frame->dhcp == TAP_DHCP_ACK ||
-		frame->dhcp == TAP_DHCP_NAK);
-}
-
 #endif

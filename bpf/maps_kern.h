@@ -7,9 +7,20 @@
 #define TAP_MAPS_KERN_H
 
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <stdbool.h>
 #include <bpf/bpf_helpers.h>
 
 #include "abi_kern_user.h"
+
+#define EXCHANGE_WAYS 4
+#define EXCHANGE_SETS (TAP_MAX_EXCHANGES / EXCHANGE_WAYS)
+
+enum exchange_place {
+	EXCHANGE_AT_PORT,
+	EXCHANGE_AT_UPLINK,
+	EXCHANGE_PLACES,
+};
 
 /* Who is watched, and whose latch is set. Mapped into user space. */
 struct {
@@ -87,6 +98,66 @@ struct {
 	__type(value, struct dhcp_walk);
 } tap_walks SEC(".maps");
 
+/* What a slot keeps about DHCP, by slot. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, TAP_MAX_PORTS);
+	__type(key, __u32);
+	__type(value, struct tap_talk);
+} tap_talks SEC(".maps");
+
+/* The DHCP messages themselves. A ring of their own: no offence can crowd them out. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, TAP_MESSAGE_RING_BYTES);
+} tap_messages SEC(".maps");
+
+/* What a client's message and its answers have in common. */
+struct exchange_key {
+	__u32 xid; /* these three as their bytes stand in the frame */
+	__u32 mac_first; /* of the client's MAC four bytes */
+	__u16 mac_last;
+	__u16 family; /* 4 or 6; 0: nothing here */
+};
+
+struct exchange {
+	struct exchange_key key;
+	__u32 slot; /* of the port whose guest asked */
+	__u32 ifindex; /* of that port; another one there by now: nobody waits any more */
+	__u32 asked_ticks; /* the last time */
+	__u32 answers[EXCHANGE_PLACES]; /* told since then */
+};
+
+/* All exchanges whose keys have the same hash. */
+struct exchange_set {
+	struct exchange ways[EXCHANGE_WAYS];
+};
+
+/* Whose answers are expected, by hash: a helper's hash costs more than all else here. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EXCHANGE_SETS);
+	__uint(map_flags, BPF_F_MMAPABLE); /* for tests: to empty it in one go */
+	__type(key, __u32);
+	__type(value, struct exchange_set);
+} tap_exchanges SEC(".maps");
+
+/* Answers told in the running window that nobody waited for, at all devices together. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tap_gate);
+} tap_strangers SEC(".maps");
+
+/* Where a record of the message ring is written before it is told, on each CPU. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tap_message);
+} tap_drafts SEC(".maps");
+
 /* Programs never touch the next two: they keep what outlives the daemon. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -149,6 +220,38 @@ static __always_inline struct tap_window *window_at(__u32 slot, enum tap_check c
 static __always_inline struct tap_gate *gate_at(__u32 slot)
 {
 	return bpf_map_lookup_elem(&tap_gates, &slot);
+}
+
+static __always_inline struct tap_talk *talk_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(&tap_talks, &slot);
+}
+
+static __always_inline struct tap_gate *strangers_get(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&tap_strangers, &first);
+}
+
+static __always_inline struct exchange_set *exchange_set_at(__u32 hash)
+{
+	__u32 at = hash % EXCHANGE_SETS;
+
+	return bpf_map_lookup_elem(&tap_exchanges, &at);
+}
+
+static __always_inline struct tap_message *draft_get(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(&tap_drafts, &first);
+}
+
+/* False: the ring was full. */
+static __always_inline bool draft_send(struct tap_message *draft, __u64 bytes)
+{
+	return !bpf_ringbuf_output(&tap_messages, draft, bytes, 0);
 }
 
 static __always_inline struct tap_event *event_reserve(void)

@@ -3,6 +3,7 @@
 #ifndef TAP_PARSE_KERN_H
 #define TAP_PARSE_KERN_H
 
+#include "dhcp6_kern.h"
 #include "dhcp_kern.h"
 #include "gso_kern.h"
 #include "llc_kern.h"
@@ -10,12 +11,18 @@
 #define VLAN_TAG_BYTES 4
 #define ETH_P_QINQ_OLD 0x9100
 
+/* All that is found of a frame in one number: found_kern.h lowest, wire bytes highest. */
+#define FRAME_FOUND 0x7ffffff
+#define FRAME_TAGS_SHIFT 27
+#define FRAME_BPDU_SHIFT 30
+#define FRAME_WIRE_SHIFT 33
+
 /* What a frame was found to be. */
 struct frame {
 	__u32 wire_bytes; /* of the largest segment */
 	__u32 tags;
 	__u32 bpdu; /* enum tap_bpdu; TAP_BPDU_KINDS: it is none */
-	__u32 dhcp; /* enum tap_dhcp; TAP_DHCP_TYPES: it is none */
+	__u32 found; /* a message, housekeeping: found_kern.h */
 };
 
 /* Where reading it has got to. */
@@ -33,25 +40,6 @@ struct vlan_tag {
 static __always_inline bool is_tpid(__u16 ethertype)
 {
 	return ethertype == ETH_P_8021Q || ethertype == ETH_P_8021AD || ethertype == ETH_P_QINQ_OLD;
-}
-
-/*
- * Whether nothing but its size could matter about the frame: no tag, no LLC,
- * no UDP over IPv4. The way of nearly all traffic, so it reads two words.
- */
-static __always_inline bool frame_is_plain(const struct __sk_buff *skb)
-{
-	struct cursor cursor = cursor_at(skb, 0);
-	struct mac_header *mac = cursor_take(&cursor, struct mac_header);
-	struct iphdr *ip;
-
-	if (!mac || skb->vlan_present)
-		return false;
-	if (mac->type == bpf_htons(ETH_P_IP)) {
-		ip = cursor_take(&cursor, struct iphdr);
-		return ip && ip->protocol != IPPROTO_UDP;
-	}
-	return mac->type == bpf_htons(ETH_P_IPV6) || mac->type == bpf_htons(ETH_P_ARP);
 }
 
 /* The tags in metadata and in bytes alike; leaves l3_offset behind them. */
@@ -85,9 +73,9 @@ static __always_inline void tags_read(const struct __sk_buff *skb, struct readin
  */
 static __always_inline __u64 frame_read_packed(struct __sk_buff *skb, __u64 unknown)
 {
-	__u64 wire_bytes = skb->len, bpdu = TAP_BPDU_KINDS, dhcp = TAP_DHCP_TYPES;
+	__u64 wire_bytes = skb->len, bpdu = TAP_BPDU_KINDS;
+	__u32 found = FOUND_NOTHING, llc;
 	struct reading reading = {};
-	__u32 found;
 
 	frame_make_linear(skb, SLOW_LINEAR_BYTES);
 	tags_read(skb, &reading);
@@ -95,23 +83,28 @@ static __always_inline __u64 frame_read_packed(struct __sk_buff *skb, __u64 unkn
 	forget_ways(reading.l3_offset, unknown);
 	forget_ways(reading.ethertype, unknown);
 	if (is_llc(reading.ethertype)) {
-		found = llc_read(skb, reading.l3_offset);
-		if (found & LLC_ETHERTYPE) {
-			reading.ethertype = (__u16)found;
+		llc = llc_read(skb, reading.l3_offset);
+		if (llc & LLC_ETHERTYPE) {
+			reading.ethertype = (__u16)llc;
 			reading.l3_offset += LLC_SNAP_BYTES;
 		} else {
-			bpdu = found;
+			bpdu = llc;
 		}
 	}
 	if (reading.ethertype == ETH_P_IP)
-		dhcp = dhcp_read(skb, reading.l3_offset);
+		found = ip4_read(skb, reading.l3_offset);
+	else if (reading.ethertype == ETH_P_IPV6)
+		found = ip6_read(skb, reading.l3_offset);
+	else if (reading.ethertype == ETH_P_ARP)
+		found |= FOUND_QUIET;
 	else if (reading.ethertype == ETH_P_STP)
 		bpdu = bare_stp_read(skb, reading.l3_offset);
 	if (skb->gso_size)
 		wire_bytes = gso_wire_bytes(skb, reading.l3_offset, reading.ethertype);
 	if (skb->vlan_present)
 		wire_bytes += VLAN_TAG_BYTES;
-	return wire_bytes << 32 | reading.tags << 16 | bpdu << 8 | dhcp;
+	return wire_bytes << FRAME_WIRE_SHIFT | reading.tags << FRAME_TAGS_SHIFT |
+	       bpdu << FRAME_BPDU_SHIFT | found;
 }
 
 static __always_inline struct frame frame_read(struct __sk_buff *skb, __u64 unknown)
@@ -120,10 +113,10 @@ static __always_inline struct frame frame_read(struct __sk_buff *skb, __u64 unkn
 
 	forget_ways(packed, unknown);
 	return (struct frame){
-		.wire_bytes = packed >> 32,
-		.tags = packed >> 16 & 0xff,
-		.bpdu = packed >> 8 & 0xff,
-		.dhcp = packed & 0xff,
+		.wire_bytes = packed >> FRAME_WIRE_SHIFT,
+		.tags = packed >> FRAME_TAGS_SHIFT & 7,
+		.bpdu = packed >> FRAME_BPDU_SHIFT & 7,
+		.found = packed & FRAME_FOUND,
 	};
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The hooks of a VM's tap. */
-#include "frame_kern.h"
+#include "follow_kern.h"
 
 /* Bit per enum tap_check that the frame offends. */
 static __always_inline __u32 offended_checks(const struct tap_config *config,
@@ -14,9 +14,9 @@ static __always_inline __u32 offended_checks(const struct tap_config *config,
 		checks |= 1U << TAP_CHECK_VLAN;
 	if (is_oversized(frame, ref->port->mtu_bytes))
 		checks |= 1U << TAP_CHECK_SIZE;
-	if (is_server_message(frame))
+	if (frame->found & FOUND_SERVER)
 		checks |= 1U << TAP_CHECK_ROGUE_DHCP;
-	if (frame->dhcp < TAP_DHCP_TYPES && is_dhcp_flood(config, ref))
+	if (found_message(frame->found) && is_dhcp_flood(config, ref))
 		checks |= 1U << TAP_CHECK_DHCP_FLOOD;
 	return checks & ~ref->port->trusted_checks;
 }
@@ -26,13 +26,15 @@ static __always_inline __u8 offence_kind(const struct frame *frame, enum tap_che
 	if (check == TAP_CHECK_BPDU)
 		return frame->bpdu;
 	if (check == TAP_CHECK_ROGUE_DHCP || check == TAP_CHECK_DHCP_FLOOD)
-		return frame->dhcp;
+		return found_type(frame->found);
 	return frame->tags;
 }
 
 /* Every check that the frame offends, until one of them drops it. */
-static __always_inline int judge_frame(struct __sk_buff *skb, const struct port_ref *ref,
-				       const struct frame *frame, struct tap_counters *counters)
+static __always_inline enum tap_verdict judge_frame(struct __sk_buff *skb,
+						    const struct port_ref *ref,
+						    const struct frame *frame,
+						    struct tap_counters *counters)
 {
 	const struct tap_config *config = config_get();
 	struct offence offence = {
@@ -47,10 +49,10 @@ static __always_inline int judge_frame(struct __sk_buff *skb, const struct port_
 	__u32 checks;
 
 	if (!config)
-		return VERDICT_NEXT;
+		return TAP_VERDICT_PASSED;
 	checks = offended_checks(config, ref, frame);
 	if (!checks)
-		return VERDICT_NEXT;
+		return TAP_VERDICT_PASSED;
 #pragma unroll
 	for (int check = 0; check < TAP_CHECKS; check++) {
 		if (!(checks & (1U << check)))
@@ -61,19 +63,20 @@ static __always_inline int judge_frame(struct __sk_buff *skb, const struct port_
 		tell(skb, config, &offence, counters);
 		if (offence.verdict != TAP_VERDICT_PASSED) {
 			counters->dropped[check]++;
-			return VERDICT_DROP;
+			return offence.verdict;
 		}
 	}
-	return VERDICT_NEXT;
+	return TAP_VERDICT_PASSED;
 }
 
 SEC("tc")
 int tap_from_guest(struct __sk_buff *skb)
 {
+	__u64 verdict = TAP_VERDICT_DROPPED;
 	struct tap_counters *counters;
+	enum glance glance;
 	struct port_ref ref;
 	struct frame frame;
-	bool is_ordinary;
 
 	if (!port_find(skb->ifindex, &ref))
 		return VERDICT_NEXT;
@@ -81,14 +84,16 @@ int tap_from_guest(struct __sk_buff *skb)
 	if (!counters)
 		return VERDICT_NEXT;
 	count_frame(skb, counters);
-	is_ordinary = frame_is_ordinary(skb, ref.port->mtu_bytes);
-	if (!is_ordinary)
-		frame = frame_examine(skb, counters, ref.port->mtu_bytes, false);
-	if (ref.port->latch != TAP_LATCH_OPEN) {
-		counters->dropped[TAP_DROP_QUARANTINE]++;
-		return VERDICT_DROP;
-	}
-	return is_ordinary ? VERDICT_NEXT : judge_frame(skb, &ref, &frame, counters);
+	glance = frame_glance(skb);
+	if (frame_is_ordinary(skb, glance, ref.port->mtu_bytes))
+		return frame_end(&ref, counters, TAP_IN, glance == GLANCE_QUIET);
+	frame = frame_examine(skb, counters, ref.port->mtu_bytes, false);
+	if (frame_end(&ref, counters, TAP_IN, frame.found & FOUND_QUIET) == VERDICT_NEXT)
+		verdict = judge_frame(skb, &ref, &frame, counters);
+	forget_ways(verdict, frame.wire_bytes);
+	if (found_message(frame.found))
+		follow_guest(skb, ref.slot, counters, frame.found, verdict);
+	return verdict == TAP_VERDICT_PASSED ? VERDICT_NEXT : VERDICT_DROP;
 }
 
 SEC("tc")

@@ -4,7 +4,7 @@
  * backstop. A bridged frame still says which device it came in by, so a guest's
  * BPDU dies here even where its tap is not attached.
  */
-#include "frame_kern.h"
+#include "follow_kern.h"
 
 /* Where a frame that leaves by the wire came from. */
 enum origin {
@@ -69,13 +69,21 @@ static __always_inline int stop_bpdu(struct __sk_buff *skb, enum origin origin,
 	return VERDICT_DROP;
 }
 
+/* What leaves: not what a port that is shut has sent. */
+static __always_inline bool is_shut(enum origin origin, const struct port_ref *from)
+{
+	return origin == ORIGIN_PORT && from->port->latch != TAP_LATCH_OPEN;
+}
+
 SEC("tc")
 int uplink_to_wire(struct __sk_buff *skb)
 {
 	struct port_ref uplink, from = {};
 	struct tap_counters *counters;
-	struct frame frame = { .bpdu = TAP_BPDU_KINDS };
+	struct frame frame = { .bpdu = TAP_BPDU_KINDS, .found = FOUND_NOTHING };
+	int verdict = VERDICT_NEXT;
 	enum origin origin;
+	enum glance glance;
 
 	if (!port_find(skb->ifindex, &uplink))
 		return VERDICT_NEXT;
@@ -83,17 +91,25 @@ int uplink_to_wire(struct __sk_buff *skb)
 	if (!counters)
 		return VERDICT_NEXT;
 	count_frame(skb, counters);
-	if (!frame_is_ordinary(skb, uplink.port->mtu_bytes))
+	glance = frame_glance(skb);
+	if (!frame_is_ordinary(skb, glance, uplink.port->mtu_bytes))
 		frame = frame_examine(skb, counters, uplink.port->mtu_bytes, !skb->ingress_ifindex);
+	else if (glance == GLANCE_QUIET)
+		frame.found |= FOUND_QUIET;
 	/* Asked after reading: before it, a verifier would read the frame once for each. */
 	origin = frame_origin(skb, &from);
-	if (origin == ORIGIN_PORT && from.port->latch != TAP_LATCH_OPEN) {
+	if (is_shut(origin, &from)) {
 		counters->dropped[TAP_DROP_QUARANTINE]++;
-		return VERDICT_DROP;
+		verdict = VERDICT_DROP;
+	} else if (frame.bpdu < TAP_BPDU_KINDS) {
+		verdict = stop_bpdu(skb, origin, &uplink, &from, &frame, counters);
 	}
-	if (frame.bpdu >= TAP_BPDU_KINDS)
-		return VERDICT_NEXT;
-	return stop_bpdu(skb, origin, &uplink, &from, &frame, counters);
+	if (verdict == VERDICT_NEXT)
+		clock_stamp(&uplink, TAP_OUT, frame.found & FOUND_QUIET);
+	if (found_message(frame.found) && !(frame.found & FOUND_SERVER))
+		follow_to_wire(skb, uplink.slot, frame.found,
+			       verdict == VERDICT_NEXT ? TAP_VERDICT_PASSED : TAP_VERDICT_DROPPED);
+	return verdict;
 }
 
 SEC("tc")

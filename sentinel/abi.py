@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Final
 
 # enum tap_abi
-TAP_ABI_VERSION: Final = 1
+TAP_ABI_VERSION: Final = 2
 
 # enum tap_limits
 TAP_MAX_PORTS: Final = 2048
@@ -20,6 +20,10 @@ TAP_REASON_BYTES: Final = 96
 TAP_NAME_BYTES: Final = 16
 TAP_RING_BYTES: Final = 1048576
 TAP_MAX_ORDERS: Final = 1024
+TAP_MESSAGE_BYTES: Final = 1600
+TAP_MESSAGE_RING_BYTES: Final = 2097152
+TAP_MAX_EXCHANGES: Final = 16384
+TAP_MAX_ANSWERS: Final = 16
 
 # enum tap_direction
 TAP_IN: Final = 0
@@ -64,6 +68,27 @@ TAP_DHCP_RELEASE: Final = 7
 TAP_DHCP_INFORM: Final = 8
 TAP_DHCP_TYPES: Final = 9
 
+# enum tap_dhcp6
+TAP_DHCP6_OTHER: Final = 0
+TAP_DHCP6_SOLICIT: Final = 1
+TAP_DHCP6_ADVERTISE: Final = 2
+TAP_DHCP6_REQUEST: Final = 3
+TAP_DHCP6_CONFIRM: Final = 4
+TAP_DHCP6_RENEW: Final = 5
+TAP_DHCP6_REBIND: Final = 6
+TAP_DHCP6_REPLY: Final = 7
+TAP_DHCP6_RELEASE: Final = 8
+TAP_DHCP6_DECLINE: Final = 9
+TAP_DHCP6_RECONFIGURE: Final = 10
+TAP_DHCP6_INFORMATION_REQUEST: Final = 11
+TAP_DHCP6_RELAY_FORW: Final = 12
+TAP_DHCP6_RELAY_REPL: Final = 13
+TAP_DHCP6_TYPES: Final = 14
+
+# enum tap_message_type
+TAP_MESSAGE_DHCP6: Final = 32
+TAP_MESSAGE_NONE: Final = 255
+
 # enum tap_drop
 TAP_DROP_BPDU: Final = 0
 TAP_DROP_VLAN: Final = 1
@@ -89,7 +114,7 @@ TAP_ORDER_QUARANTINE: Final = 1
 TAP_ORDER_RELEASE: Final = 2
 
 # struct tap_port, 64 bytes
-TAP_PORT: Final = Struct("=IIQIIII4Q")
+TAP_PORT: Final = Struct("=IIQIIII2Q2Q")
 TAP_PORT_FIELDS: Final = (
     "ifindex",
     "latch",
@@ -97,8 +122,9 @@ TAP_PORT_FIELDS: Final = (
     "role",
     "mtu_bytes",
     "trusted_checks",
-    "reserved0",
-    "reserved1",
+    "reserved",
+    "seen_ns",
+    "seen_ticks",
 )
 TAP_PORT__IFINDEX: Final = 0
 TAP_PORT__LATCH: Final = 4
@@ -106,11 +132,12 @@ TAP_PORT__LATCHED_AT_NS: Final = 8
 TAP_PORT__ROLE: Final = 16
 TAP_PORT__MTU_BYTES: Final = 20
 TAP_PORT__TRUSTED_CHECKS: Final = 24
-TAP_PORT__RESERVED0: Final = 28
-TAP_PORT__RESERVED1: Final = 32
+TAP_PORT__RESERVED: Final = 28
+TAP_PORT__SEEN_NS: Final = 32
+TAP_PORT__SEEN_TICKS: Final = 48
 
-# struct tap_counters, 240 bytes
-TAP_COUNTERS: Final = Struct("=QQQQQQ5QQ9Q6QQQQ")
+# struct tap_counters, 384 bytes
+TAP_COUNTERS: Final = Struct("=QQQQQQ5QQ9Q14QQ6QQQQQQQ")
 TAP_COUNTERS_FIELDS: Final = (
     "frames",
     "bytes",
@@ -121,10 +148,15 @@ TAP_COUNTERS_FIELDS: Final = (
     "bpdu",
     "bpdu_host",
     "dhcp",
+    "dhcp6",
+    "dhcp_server",
     "dropped",
     "events_told",
     "events_suppressed",
     "events_lost",
+    "messages_told",
+    "messages_suppressed",
+    "messages_lost",
 )
 TAP_COUNTERS__FRAMES: Final = 0
 TAP_COUNTERS__BYTES: Final = 8
@@ -135,10 +167,15 @@ TAP_COUNTERS__VLAN_NESTED: Final = 40
 TAP_COUNTERS__BPDU: Final = 48
 TAP_COUNTERS__BPDU_HOST: Final = 88
 TAP_COUNTERS__DHCP: Final = 96
-TAP_COUNTERS__DROPPED: Final = 168
-TAP_COUNTERS__EVENTS_TOLD: Final = 216
-TAP_COUNTERS__EVENTS_SUPPRESSED: Final = 224
-TAP_COUNTERS__EVENTS_LOST: Final = 232
+TAP_COUNTERS__DHCP6: Final = 168
+TAP_COUNTERS__DHCP_SERVER: Final = 280
+TAP_COUNTERS__DROPPED: Final = 288
+TAP_COUNTERS__EVENTS_TOLD: Final = 336
+TAP_COUNTERS__EVENTS_SUPPRESSED: Final = 344
+TAP_COUNTERS__EVENTS_LOST: Final = 352
+TAP_COUNTERS__MESSAGES_TOLD: Final = 360
+TAP_COUNTERS__MESSAGES_SUPPRESSED: Final = 368
+TAP_COUNTERS__MESSAGES_LOST: Final = 376
 
 # struct tap_check_policy, 16 bytes
 TAP_CHECK_POLICY: Final = Struct("=IIQ")
@@ -159,14 +196,14 @@ TAP_CONFIG_FIELDS: Final = (
     "events_per_window",
     "event_window_ticks",
     "max_quarantined",
-    "reserved",
+    "messages_per_window",
 )
 TAP_CONFIG__CHECKS: Final = 0
 TAP_CONFIG__HOST_BPDU_ACTION: Final = 80
 TAP_CONFIG__EVENTS_PER_WINDOW: Final = 84
 TAP_CONFIG__EVENT_WINDOW_TICKS: Final = 88
 TAP_CONFIG__MAX_QUARANTINED: Final = 96
-TAP_CONFIG__RESERVED: Final = 100
+TAP_CONFIG__MESSAGES_PER_WINDOW: Final = 100
 
 # struct tap_state, 24 bytes
 TAP_STATE: Final = Struct("=IIQQ")
@@ -202,6 +239,23 @@ TAP_GATE_FIELDS: Final = (
 TAP_GATE__START_TICKS: Final = 0
 TAP_GATE__TOLD: Final = 8
 TAP_GATE__RESERVED: Final = 12
+
+# struct tap_talk, 64 bytes
+TAP_TALK: Final = Struct("=2Q2III2Q2Q")
+TAP_TALK_FIELDS: Final = (
+    "start_ticks",
+    "told",
+    "missed",
+    "reserved",
+    "quiet_ns",
+    "quiet_ticks",
+)
+TAP_TALK__START_TICKS: Final = 0
+TAP_TALK__TOLD: Final = 16
+TAP_TALK__MISSED: Final = 24
+TAP_TALK__RESERVED: Final = 28
+TAP_TALK__QUIET_NS: Final = 32
+TAP_TALK__QUIET_TICKS: Final = 48
 
 # struct tap_cut, 128 bytes
 TAP_CUT: Final = Struct("=IIIIQQ96s")
@@ -279,3 +333,40 @@ TAP_EVENT__OUTER_TPID: Final = 32
 TAP_EVENT__OUTER_TCI: Final = 34
 TAP_EVENT__RESERVED: Final = 36
 TAP_EVENT__HEAD: Final = 40
+
+# struct tap_message, 1656 bytes
+TAP_MESSAGE: Final = Struct("=QQQIIIIHBBBBHH3H1600s")
+TAP_MESSAGE_FIELDS: Final = (
+    "time_ns",
+    "sent_ns",
+    "received_ns",
+    "ifindex",
+    "port_ifindex",
+    "missed",
+    "frame_bytes",
+    "head_bytes",
+    "type",
+    "direction",
+    "role",
+    "verdict",
+    "outer_tpid",
+    "outer_tci",
+    "reserved",
+    "frame",
+)
+TAP_MESSAGE__TIME_NS: Final = 0
+TAP_MESSAGE__SENT_NS: Final = 8
+TAP_MESSAGE__RECEIVED_NS: Final = 16
+TAP_MESSAGE__IFINDEX: Final = 24
+TAP_MESSAGE__PORT_IFINDEX: Final = 28
+TAP_MESSAGE__MISSED: Final = 32
+TAP_MESSAGE__FRAME_BYTES: Final = 36
+TAP_MESSAGE__HEAD_BYTES: Final = 40
+TAP_MESSAGE__TYPE: Final = 42
+TAP_MESSAGE__DIRECTION: Final = 43
+TAP_MESSAGE__ROLE: Final = 44
+TAP_MESSAGE__VERDICT: Final = 45
+TAP_MESSAGE__OUTER_TPID: Final = 46
+TAP_MESSAGE__OUTER_TCI: Final = 48
+TAP_MESSAGE__RESERVED: Final = 50
+TAP_MESSAGE__FRAME: Final = 56

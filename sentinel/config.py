@@ -175,6 +175,8 @@ class EventsConfig(_Table, frozen=True):
     """[events]: what one port may tell; the counters are exact all the same."""
 
     per_port_per_second: _EventRate = 10
+    dhcp_per_port_per_second: _EventRate = 20
+    """DHCP messages; the answers to a message that was told do not count."""
 
 
 class MqttConfig(_Table, frozen=True):

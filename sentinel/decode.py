@@ -7,40 +7,59 @@ record carries bytes that a guest wrote: lengths are clamped, nothing is trusted
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from sentinel import abi
+from sentinel.decode_counters import (
+    BPDU_KINDS,
+    CHECKS,
+    COUNTER_WORDS,
+    DHCP6_TYPES,
+    DHCP_TYPES,
+    DROPS,
+    NO_COUNTERS,
+    Counters,
+    decode_counters,
+    message_name,
+    name_of,
+)
 
-CHECKS: Final = ("bpdu", "vlan", "size", "rogue_dhcp", "dhcp_flood")
-BPDU_KINDS: Final = ("stp", "rstp", "mstp", "pvst", "other")
-DHCP_TYPES: Final = (
-    "other", "discover", "offer", "request", "decline", "ack", "nak", "release", "inform",
-)  # fmt: skip
-DROPS: Final = (*CHECKS, "quarantine")
-_BPDU_KEYS: Final = (*BPDU_KINDS, "total")
-_DHCP_KEYS: Final = (*DHCP_TYPES[1:], "other", "total")
-_DROP_KEYS: Final = (*DROPS, "total")
+__all__ = [
+    "ACTIONS",
+    "BPDU_KINDS",
+    "CHECKS",
+    "COUNTER_WORDS",
+    "DHCP6_TYPES",
+    "DHCP_TYPES",
+    "DROPS",
+    "NO_COUNTERS",
+    "ROLES",
+    "VERDICTS",
+    "CheckSetting",
+    "Counters",
+    "Cut",
+    "KernelConfig",
+    "KernelEvent",
+    "Order",
+    "PortSlot",
+    "Talk",
+    "check_bits",
+    "decode_counters",
+    "decode_cut",
+    "decode_event",
+    "decode_order",
+    "decode_port",
+    "decode_ports",
+    "decode_talk",
+    "frame_on_wire",
+    "latch_cause",
+    "latch_value",
+]
+
 VERDICTS: Final = ("passed", "dropped", "latched", "fused")
 ACTIONS: Final = ("count", "drop", "quarantine")
 ROLES: Final = ("free", "port", "uplink")
-
-if (len(CHECKS), len(BPDU_KINDS), len(DHCP_TYPES), len(DROPS)) != (
-    abi.TAP_CHECKS, abi.TAP_BPDU_KINDS, abi.TAP_DHCP_TYPES, abi.TAP_DROPS,
-):  # fmt: skip
-    raise ImportError("sentinel/decode.py does not name every kind of sentinel/abi.py")
-
-COUNTER_WORDS: Final = abi.TAP_COUNTERS.size // 8
-_AT_BPDU: Final = abi.TAP_COUNTERS__BPDU // 8
-_AT_BPDU_HOST: Final = abi.TAP_COUNTERS__BPDU_HOST // 8
-_AT_DHCP: Final = abi.TAP_COUNTERS__DHCP // 8
-_AT_DROPPED: Final = abi.TAP_COUNTERS__DROPPED // 8
-_AT_EVENTS: Final = abi.TAP_COUNTERS__EVENTS_TOLD // 8
-
-
-def _name(names: Sequence[str], index: int) -> str:
-    return names[index] if 0 <= index < len(names) else f"unknown-{index}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +73,9 @@ class PortSlot:
     role: int
     mtu_bytes: int
     trusted_checks: int
+    sent_ns: int = 0
+    """When it last sent more than ARP, neighbour discovery or DHCP; 0: never."""
+    received_ns: int = 0
 
     @property
     def cause(self) -> str | None:
@@ -67,7 +89,7 @@ def latch_cause(latch: int) -> str | None:
         return None
     if latch == abi.TAP_LATCH_ORDER:
         return "order"
-    return _name(CHECKS, latch - abi.TAP_LATCH_CHECK)
+    return name_of(CHECKS, latch - abi.TAP_LATCH_CHECK)
 
 
 def latch_value(cause: str) -> int:
@@ -86,93 +108,40 @@ def decode_ports(memory: bytes) -> list[PortSlot]:
     """The slots in use, of the whole port map."""
     found = []
     for slot, fields in enumerate(abi.TAP_PORT.iter_unpack(memory)):
-        ifindex, latch, latched_at_ns, role, mtu_bytes, trusted = fields[:6]
-        if ifindex:
-            found.append(PortSlot(slot, ifindex, latch, latched_at_ns, role, mtu_bytes, trusted))
+        if fields[0]:
+            found.append(_slot(slot, fields))
     return found
 
 
 def decode_port(slot: int, value: bytes) -> PortSlot:
     """One slot, in use or not."""
-    ifindex, latch, latched_at_ns, role, mtu_bytes, trusted = abi.TAP_PORT.unpack(value)[:6]
-    return PortSlot(slot, ifindex, latch, latched_at_ns, role, mtu_bytes, trusted)
+    return _slot(slot, abi.TAP_PORT.unpack(value))
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
-    """One direction of one device, summed over CPUs; tuples by kind as named above."""
-
-    frames: int
-    bytes: int
-    oversized: int
-    oversized_by_tags: int
-    vlan_tagged: int
-    vlan_nested: int
-    bpdu: tuple[int, ...]
-    bpdu_host: int
-    dhcp: tuple[int, ...]
-    dropped: tuple[int, ...]
-    events_told: int
-    events_suppressed: int
-    events_lost: int
-
-    def offences(self, check: str) -> int:
-        """Frames so far that a check is about."""
-        if check == "bpdu":
-            return sum(self.bpdu)
-        if check == "vlan":
-            return self.vlan_nested
-        if check == "size":
-            return self.oversized
-        if check == "rogue_dhcp":
-            return sum(
-                self.dhcp[kind] for kind in (abi.TAP_DHCP_OFFER, abi.TAP_DHCP_ACK, abi.TAP_DHCP_NAK)
-            )
-        return sum(self.dhcp)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As `ports --json` shows it; every group with its total."""
-        return {
-            "frames": self.frames,
-            "bytes": self.bytes,
-            "oversized": self.oversized,
-            "oversized_by_tags": self.oversized_by_tags,
-            "vlan_tagged": self.vlan_tagged,
-            "vlan_nested": self.vlan_nested,
-            "bpdu": dict(zip(_BPDU_KEYS, (*self.bpdu, sum(self.bpdu)), strict=True)),
-            "bpdu_host": self.bpdu_host,
-            "dhcp": dict(
-                zip(_DHCP_KEYS, (*self.dhcp[1:], self.dhcp[0], sum(self.dhcp)), strict=True)
-            ),
-            "dropped": dict(zip(_DROP_KEYS, (*self.dropped, sum(self.dropped)), strict=True)),
-            "events": {
-                "told": self.events_told,
-                "suppressed": self.events_suppressed,
-                "lost": self.events_lost,
-                "total": self.events_told + self.events_suppressed + self.events_lost,
-            },
-        }
-
-
-def decode_counters(words: Sequence[int]) -> Counters:
-    """From the 64-bit words of a tap_counters, in their order."""
-    frames, size, oversized, by_tags, tagged, nested = words[:_AT_BPDU]
-    return Counters(
-        frames,
-        size,
-        oversized,
-        by_tags,
-        tagged,
-        nested,
-        tuple(words[_AT_BPDU:_AT_BPDU_HOST]),
-        words[_AT_BPDU_HOST],
-        tuple(words[_AT_DHCP:_AT_DROPPED]),
-        tuple(words[_AT_DROPPED:_AT_EVENTS]),
-        *words[_AT_EVENTS:],
+def _slot(slot: int, fields: tuple[int, ...]) -> PortSlot:
+    (
+        ifindex, latch, latched_at_ns, role, mtu_bytes, trusted, _reserved, sent_ns, received_ns,
+    ) = fields[:9]  # fmt: skip
+    return PortSlot(
+        slot, ifindex, latch, latched_at_ns, role, mtu_bytes, trusted, sent_ns, received_ns
     )
 
 
-NO_COUNTERS: Final = decode_counters((0,) * COUNTER_WORDS)
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """What a slot keeps about DHCP beside its counters. Times are CLOCK_MONOTONIC."""
+
+    missed: int
+    """Messages that the port's leases depend on and that were never told, so far."""
+    quiet_sent_ns: int
+    """When it last sent ARP, neighbour discovery or DHCP; 0: never."""
+    quiet_received_ns: int
+
+
+def decode_talk(value: bytes) -> Talk:
+    """From a tap_talk."""
+    *_windows, missed, _reserved, sent_ns, received_ns, _tick, _tick = abi.TAP_TALK.unpack(value)
+    return Talk(missed, sent_ns, received_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +170,9 @@ class KernelEvent:
 
 def _kind(check: str, kind: int) -> str:
     if check == "bpdu":
-        return _name(BPDU_KINDS, kind)
+        return name_of(BPDU_KINDS, kind)
     if check in ("rogue_dhcp", "dhcp_flood"):
-        return _name(DHCP_TYPES, kind)
+        return message_name(kind)
     return f"{kind} tag" if kind == 1 else f"{kind} tags"
 
 
@@ -216,12 +185,7 @@ def decode_event(record: bytes) -> KernelEvent:
         check_index, kind, direction, role, verdict, tags, head_bytes,
         outer_tpid, outer_tci, _reserved, head,
     ) = abi.TAP_EVENT.unpack_from(record)  # fmt: skip
-    frame = head[: min(head_bytes, abi.TAP_HEAD_BYTES)]
-    if outer_tpid and len(frame) >= 12:
-        # __be16, read as a host number: its bytes are in wire order already.
-        tag = outer_tpid.to_bytes(2, "little") + outer_tci.to_bytes(2, "big")
-        frame = frame[:12] + tag + frame[12:]
-    check = _name(CHECKS, check_index)
+    check = name_of(CHECKS, check_index)
     return KernelEvent(
         time_ns=time_ns,
         ifindex=ifindex,
@@ -231,11 +195,23 @@ def decode_event(record: bytes) -> KernelEvent:
         check=check,
         kind=_kind(check, kind),
         direction=direction,
-        role=_name(ROLES, role),
-        verdict=_name(VERDICTS, verdict),
+        role=name_of(ROLES, role),
+        verdict=name_of(VERDICTS, verdict),
         tags=tags,
-        head=frame,
+        head=frame_on_wire(head[: min(head_bytes, abi.TAP_HEAD_BYTES)], outer_tpid, outer_tci),
     )
+
+
+def frame_on_wire(frame: bytes, outer_tpid: int, outer_tci: int) -> bytes:
+    """A frame with the tag that the kernel keeps in metadata back in its place.
+
+    `outer_tpid` is a __be16 as unpacked; 0: there was no such tag.
+    """
+    if not outer_tpid or len(frame) < 12:
+        return frame
+    # Read as a host number, its bytes are in wire order already.
+    tag = outer_tpid.to_bytes(2, "little") + outer_tci.to_bytes(2, "big")
+    return frame[:12] + tag + frame[12:]
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +297,8 @@ class KernelConfig:
     events_per_window: int
     event_window_ns: int
     max_quarantined: int
+    messages_per_window: int = 20
+    """DHCP messages told of one port and direction in an event window."""
 
     def encode(self, tick_ns: int) -> bytes:
         """As tap_config; `tick_ns` is how long the kernel's jiffy is."""
@@ -332,7 +310,8 @@ class KernelConfig:
         )
         return abi.TAP_CONFIG.pack(
             checks, ACTIONS.index(self.host_bpdu_action), self.events_per_window,
-            _ticks(self.event_window_ns, tick_ns), self.max_quarantined, 0,
+            _ticks(self.event_window_ns, tick_ns), self.max_quarantined,
+            self.messages_per_window,
         )  # fmt: skip
 
 

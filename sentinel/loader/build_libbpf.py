@@ -80,10 +80,12 @@ ffibuilder.cdef(
     void ts_add_u32(uint8_t *at, int32_t difference);
     uint32_t ts_swap_u32(uint8_t *at, uint32_t expected, uint32_t desired);
     int ts_wait_for_programs(void);
-    struct ts_ring *ts_ring_open(int map_fd, uint32_t record_bytes, uint32_t capacity);
+    struct ts_ring *ts_ring_open(int map_fd, uint32_t smallest_bytes, uint32_t largest_bytes,
+                                 uint32_t capacity);
     int ts_ring_fd(const struct ts_ring *ring);
     int ts_ring_drain(struct ts_ring *ring);
     const uint8_t *ts_ring_records(const struct ts_ring *ring);
+    const uint32_t *ts_ring_lengths(const struct ts_ring *ring);
     void ts_ring_close(struct ts_ring *ring);
     """
 )

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Quarantines out of the maps that another version of the contract pinned.
+"""Quarantines and orders out of the maps that another version of the contract pinned.
 
 The first four members of a slot never move (bpf/abi_kern_user.h), so any version
-can read them out of any other's map. Reasons come along where their layout is
-the same; the journal has them otherwise.
+can read them out of any other's map. Reasons, and orders that no daemon has
+journaled yet, come along where their layout is the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from struct import Struct
@@ -68,5 +69,26 @@ def _carry_cut(old_version: Path, old_slot: int, slot: int, maps: PinnedMaps) ->
             key = old_slot.to_bytes(4, "little")
             value = syscall.map_lookup(fd, key, value_bytes, "tap_cuts")
             syscall.map_update(maps.fd("tap_cuts"), slot.to_bytes(4, "little"), value, "tap_cuts")
+    finally:
+        os.close(fd)
+
+
+def carry_orders(old_version: Path, maps: PinnedMaps) -> None:
+    """Moves orders that wait for a daemon behind those that wait here already.
+
+    A kill in between leaves an order in both, never in none. Those that find no room go
+    with the old version: what they ordered stands in the latches.
+    """
+    try:
+        fd = syscall.open_pin(old_version / "maps" / "tap_orders")
+    except KernelError:
+        return
+    try:
+        if map_shape(fd)[0] != abi.TAP_ORDER.size:
+            return
+        while (order := syscall.queue_peek(fd, abi.TAP_ORDER.size, "tap_orders")) is not None:
+            with contextlib.suppress(KernelError):
+                syscall.map_update(maps.fd("tap_orders"), None, order, "tap_orders")
+            syscall.queue_pop(fd, abi.TAP_ORDER.size, "tap_orders")
     finally:
         os.close(fd)

@@ -23,7 +23,7 @@ from sentinel.loader.attach import (
     choose_attacher,
     detach_everywhere,
 )
-from sentinel.loader.carry import carry_latches
+from sentinel.loader.carry import carry_latches, carry_orders
 from sentinel.loader.maps import PinnedMaps
 from sentinel.loader.pins import Pins
 
@@ -85,7 +85,7 @@ class Guard:
             self._maps = PinnedMaps(self.pins)
         if config is not None:
             self.maps.write_config(config)
-        carried = sum(carry_latches(old, self.maps) for old in self.pins.other_versions())
+        carried = self._carry()
         self.maps.recount()
         if not adopted:
             objects.pin_all(self._programs, self.pins)
@@ -161,11 +161,18 @@ class Guard:
         return stale
 
     def finish_upgrade(self) -> int:
-        """After every device was attached: late latches, then the old versions go."""
+        """After every device was attached: late latches and orders, then the old versions go."""
+        carried = self._carry()
+        for old in self.pins.other_versions():
+            self.pins.remove_tree(old)
+        return carried
+
+    def _carry(self) -> int:
+        """Brings over what other versions' maps hold by now; how many latches that was."""
         carried = 0
         for old in self.pins.other_versions():
             carried += carry_latches(old, self.maps)
-            self.pins.remove_tree(old)
+            carry_orders(old, self.maps)
         return carried
 
     def wait_for_programs(self) -> None:

@@ -20,11 +20,13 @@ from sentinel.decode import (
     KernelConfig,
     Order,
     PortSlot,
+    Talk,
     decode_counters,
     decode_cut,
     decode_order,
     decode_port,
     decode_ports,
+    decode_talk,
 )
 from sentinel.errors import AbiError, KernelError, NotArmedError
 from sentinel.loader import syscall
@@ -33,6 +35,7 @@ from sentinel.loader.pins import Pins
 MAP_NAMES = (
     "tap_ports", "tap_strays", "tap_counts", "tap_config", "tap_state",
     "tap_windows", "tap_gates", "tap_ring", "tap_walks", "tap_cuts", "tap_orders",
+    "tap_messages", "tap_talks", "tap_exchanges", "tap_strangers", "tap_drafts",
 )  # fmt: skip
 
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; not in Python's time module
@@ -115,7 +118,7 @@ class PinnedMaps:
         return self._read(int.from_bytes(stray, "little"))
 
     def claim(self, ifindex: int, role: int, mtu_bytes: int, trusted_checks: int) -> PortSlot:
-        """A slot for a device, with counters at zero unless it had one already.
+        """A slot for a device, with counters and clocks at zero unless it had one already.
 
         Raises KernelError when all TAP_MAX_PORTS slots are taken.
         """
@@ -208,6 +211,12 @@ class PinnedMaps:
         each = [decode_counters(words) for words in sums]
         return list(zip(each[::2], each[1::2], strict=True))
 
+    def talk(self, slot: int) -> Talk:
+        """What is kept about DHCP of a slot's device; `find` has when it last was heard."""
+        return decode_talk(
+            syscall.map_lookup(self._fds["tap_talks"], _key(slot), abi.TAP_TALK.size, "tap_talks")
+        )
+
     def write_config(self, config: KernelConfig) -> None:
         """Tells the programs what to do; holds from the next frame on."""
         # The coarse clock advances with every jiffy.
@@ -284,5 +293,11 @@ class PinnedMaps:
         syscall.map_update(
             self._fds["tap_gates"], _key(slot), bytes(abi.TAP_GATE.size), "tap_gates"
         )
+        syscall.map_update(
+            self._fds["tap_talks"], _key(slot), bytes(abi.TAP_TALK.size), "tap_talks"
+        )
         self.write_cut(slot, None)
+        for field in (abi.TAP_PORT__SEEN_NS, abi.TAP_PORT__SEEN_TICKS):
+            for direction in (abi.TAP_IN, abi.TAP_OUT):
+                self._ports.store_u64(slot * abi.TAP_PORT.size + field + 8 * direction, 0)
         self._store(slot, abi.TAP_PORT__LATCH, abi.TAP_LATCH_OPEN)

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ring buffer, drained in bounded batches."""
+"""The ring buffers, drained in bounded batches.
+
+How far a ring was read stands in the kernel: what waits when a daemon ends is
+there for the next one.
+"""
 
 from __future__ import annotations
+
+import os
+from itertools import accumulate, pairwise
 
 from sentinel import abi
 from sentinel.errors import KernelError
@@ -9,15 +16,17 @@ from sentinel.loader import syscall
 from sentinel.loader._libbpf import ffi, lib
 
 BATCH_RECORDS = 256
+"""Of one drain. Of the largest messages they are 414 KiB."""
 
 
-class Ring:
-    """Records of the tap_ring map; `fd` is readable while there are some."""
+class _RingBuffer:
+    """One ring and room for a batch; `fd` is readable while there are records."""
 
-    def __init__(self, map_fd: int) -> None:
-        self._ring = lib.ts_ring_open(map_fd, abi.TAP_EVENT.size, BATCH_RECORDS)
+    def __init__(self, map_fd: int, smallest_bytes: int, largest_bytes: int, what: str) -> None:
+        self._what = what
+        self._ring = lib.ts_ring_open(map_fd, smallest_bytes, largest_bytes, BATCH_RECORDS)
         if self._ring == ffi.NULL:
-            raise KernelError("cannot map the ring of kernel events", ffi.errno)
+            raise KernelError(f"cannot map the ring of {what}: {os.strerror(ffi.errno)}", ffi.errno)
 
     @property
     def fd(self) -> int:
@@ -26,12 +35,27 @@ class Ring:
 
     def drain(self) -> list[bytes]:
         """Up to BATCH_RECORDS records, oldest first; empty when there are none."""
-        count = syscall.check(lib.ts_ring_drain(self._ring), "read the ring of kernel events")
-        raw = bytes(ffi.buffer(lib.ts_ring_records(self._ring), count * abi.TAP_EVENT.size))
-        return [raw[at : at + abi.TAP_EVENT.size] for at in range(0, len(raw), abi.TAP_EVENT.size)]
+        count = syscall.check(lib.ts_ring_drain(self._ring), f"read the ring of {self._what}")
+        ends = [0, *accumulate(ffi.unpack(lib.ts_ring_lengths(self._ring), count))]
+        raw = bytes(ffi.buffer(lib.ts_ring_records(self._ring), ends[-1]))
+        return [raw[start:end] for start, end in pairwise(ends)]
 
     def close(self) -> None:
         """Unmaps it."""
         if self._ring != ffi.NULL:
             lib.ts_ring_close(self._ring)
             self._ring = ffi.NULL
+
+
+class Ring(_RingBuffer):
+    """Records of the tap_ring map: events, each as long as the other."""
+
+    def __init__(self, map_fd: int) -> None:
+        super().__init__(map_fd, abi.TAP_EVENT.size, abi.TAP_EVENT.size, "kernel events")
+
+
+class MessageRing(_RingBuffer):
+    """Records of the tap_messages map: DHCP messages, each as long as its frame."""
+
+    def __init__(self, map_fd: int) -> None:
+        super().__init__(map_fd, abi.TAP_MESSAGE__FRAME, abi.TAP_MESSAGE.size, "DHCP messages")

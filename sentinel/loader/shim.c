@@ -500,39 +500,60 @@ static int ts_wait_for_programs(void)
 	return syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) ? -errno : 0;
 }
 
+/* Records of one drain, one after the other; `lengths` says where each ends. */
 struct ts_ring {
 	struct ring_buffer *ring;
 	uint8_t *records;
-	uint32_t record_bytes;
+	uint32_t *lengths;
+	uint32_t smallest_bytes;
+	uint32_t largest_bytes;
 	uint32_t capacity;
 	uint32_t used;
+	size_t used_bytes;
 };
 
 static int ts_ring_sample(void *context, void *data, size_t bytes)
 {
 	struct ts_ring *ring = context;
+	size_t kept = bytes < ring->largest_bytes ? bytes : ring->largest_bytes;
 
-	if (bytes >= ring->record_bytes)
-		memcpy(ring->records + (size_t)ring->used++ * ring->record_bytes, data,
-		       ring->record_bytes);
+	if (bytes >= ring->smallest_bytes) {
+		memcpy(ring->records + ring->used_bytes, data, kept);
+		ring->used_bytes += kept;
+		ring->lengths[ring->used++] = kept;
+	}
 	/* Any value below 0 ends the drain; the record itself is consumed. */
 	return ring->used < ring->capacity ? 0 : -ENOBUFS;
 }
 
-static struct ts_ring *ts_ring_open(int map_fd, uint32_t record_bytes, uint32_t capacity)
+static void ts_ring_close(struct ts_ring *ring)
+{
+	ring_buffer__free(ring->ring);
+	free(ring->records);
+	free(ring->lengths);
+	free(ring);
+}
+
+/* Records shorter than `smallest_bytes` are left out, longer ones cut at `largest_bytes`. */
+static struct ts_ring *ts_ring_open(int map_fd, uint32_t smallest_bytes, uint32_t largest_bytes,
+				    uint32_t capacity)
 {
 	struct ts_ring *ring = calloc(1, sizeof(*ring));
+	int failed;
 
 	if (!ring)
 		return NULL;
-	ring->record_bytes = record_bytes;
+	ring->smallest_bytes = smallest_bytes;
+	ring->largest_bytes = largest_bytes;
 	ring->capacity = capacity;
-	ring->records = malloc((size_t)record_bytes * capacity);
-	if (ring->records)
+	ring->records = malloc((size_t)largest_bytes * capacity);
+	ring->lengths = malloc(sizeof(*ring->lengths) * capacity);
+	if (ring->records && ring->lengths)
 		ring->ring = ring_buffer__new(map_fd, ts_ring_sample, ring, NULL);
 	if (!ring->ring) {
-		free(ring->records);
-		free(ring);
+		failed = errno;
+		ts_ring_close(ring);
+		errno = failed;
 		return NULL;
 	}
 	return ring;
@@ -549,6 +570,7 @@ static int ts_ring_drain(struct ts_ring *ring)
 	int result;
 
 	ring->used = 0;
+	ring->used_bytes = 0;
 	result = ring_buffer__consume(ring->ring);
 	return result < 0 && result != -ENOBUFS ? result : (int)ring->used;
 }
@@ -558,9 +580,7 @@ static const uint8_t *ts_ring_records(const struct ts_ring *ring)
 	return ring->records;
 }
 
-static void ts_ring_close(struct ts_ring *ring)
+static const uint32_t *ts_ring_lengths(const struct ts_ring *ring)
 {
-	ring_buffer__free(ring->ring);
-	free(ring->records);
-	free(ring);
+	return ring->lengths;
 }

@@ -19,6 +19,7 @@ from sentinel import abi
 from sentinel.errors import AbiError, KernelError
 from sentinel.loader.carry import STABLE_PREFIX
 from sentinel.loader.guard import Guard
+from sentinel.loader.maps import MAP_NAMES
 from sentinel.loader.objects import OBJECTS_FOLDER, object_paths
 from tests.harness.another_build import MISSING, AnotherBuild
 from tests.harness.frames import Bpdu, bpdu
@@ -47,7 +48,7 @@ def pins() -> Iterator[Path]:
 def older(tmp_path_factory: pytest.TempPathFactory) -> AnotherBuild:
     """Another version, whose slots are larger and differ behind the members that never move."""
     build = AnotherBuild(tmp_path_factory.mktemp("older"))
-    build.replace("bpf/abi_kern_user.h", "__u64 reserved1[4];", "__u64 reserved1[12];")
+    build.replace("bpf/abi_kern_user.h", "seen_ticks[TAP_DIRECTIONS];", "seen_ticks[10];")
     build.replace(
         "bpf/abi_kern_user.h", "sizeof(struct tap_port) == 64", "sizeof(struct tap_port) == 128"
     )
@@ -56,7 +57,8 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> AnotherBuild:
         "\t__u32 mtu_bytes; /* of the path; 0: sizes are not judged */\n",
         "\t__u32 trusted_before;\n\t__u32 mtu_bytes;\n",
     )
-    build.replace("bpf/abi_kern_user.h", "\t__u32 reserved0;\n", "")
+    clocks = "\t/*\n\t * When a frame last went"
+    build.replace("bpf/abi_kern_user.h", f"\t__u32 reserved;\n{clocks}", clocks)
     build.next_abi()
     build.build()
     return build
@@ -101,13 +103,29 @@ def test_the_objects_speak_this_version(path: Path) -> None:
     )
     types = json.loads(dump.stdout)["types"]
     sizes = {t["name"].upper(): t["size"] for t in types if t["kind"] == "STRUCT"}
-    for name in ("TAP_PORT", "TAP_COUNTERS", "TAP_CONFIG", "TAP_STATE", "TAP_WINDOW", "TAP_GATE"):
+    for name in (
+        "TAP_PORT", "TAP_COUNTERS", "TAP_CONFIG", "TAP_STATE", "TAP_WINDOW", "TAP_GATE",
+        "TAP_TALK", "TAP_MESSAGE",
+    ):  # fmt: skip
         assert sizes[name] == getattr(abi, name).size
     values = {v["name"]: v["val"] for t in types if t["kind"] == "ENUM" for v in t["values"]}
     for name in ("TAP_ABI_VERSION", "TAP_CHECKS", "TAP_VERDICT_FUSED"):
         if name in values:
             assert values[name] == getattr(abi, name)
     assert values["TAP_ABI_VERSION"] == abi.TAP_ABI_VERSION
+
+
+@needs_tools
+@pytest.mark.parametrize("path", object_paths(), ids=lambda path: path.name)
+def test_every_map_of_the_objects_is_pinned(path: Path) -> None:
+    """One that is not would be another at the uplink, and empty after every restart."""
+    dump = subprocess.run(
+        ["bpftool", "-j", "btf", "dump", "file", str(path)], check=True, capture_output=True
+    )
+    types = json.loads(dump.stdout)["types"]
+    (maps,) = (t["vars"] for t in types if t["kind"] == "DATASEC" and t["name"] == ".maps")
+    names = {t["id"]: t["name"] for t in types if t["kind"] == "VAR"}
+    assert {names[one["type_id"]] for one in maps} == set(MAP_NAMES)
 
 
 @needs_root

@@ -13,10 +13,12 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path
 
 from tests.harness.model import Counts
 from tests.harness.model_frame import reaches_tc
+from tests.harness.model_ip6 import TYPES
 
 ETHERNET = 1  # LINKTYPE_ETHERNET
 PCAP_MAGIC = {
@@ -27,14 +29,15 @@ PCAP_MAGIC = {
 }
 FIELDS = (
     *("frame.protocols", "stp.protocol", "stp.version", "stp.type", "llc.cisco_pid"),
-    *("ieee8021ad.svid", "dhcp.option.dhcp"),
+    *("ieee8021ad.svid", "dhcp.option.dhcp", "dhcpv6.msgtype"),
 )
 STP_KINDS = {(0, 0): "stp", (0, 0x80): "stp", (2, 2): "rstp", (3, 2): "mstp"}
 DHCP_NAMES = ("discover", "offer", "request", "decline", "ack", "nak", "release", "inform")
 GARP = {"gvrp", "gmrp"}
 TAGS = {"vlan", "ieee8021ad"}
 UNREAD = "unread"  # a BPDU that is cut off: tshark says that it is one, and not which
-COMPARED = ("bpdu.", "vlan_", "dhcp.")
+EXTENSIONS = {"ipv6.hopopts", "ipv6.routing", "ipv6.fraghdr", "ipv6.dstopts", "ah"}
+COMPARED = ("bpdu.", "vlan_", "dhcp.", "dhcp6.")
 
 
 class CaptureError(Exception):
@@ -96,6 +99,7 @@ class Dissected:
     tags: int
     bpdu: str | None
     dhcp: str | None
+    dhcp6: str | None
     inside: bool
 
 
@@ -104,8 +108,8 @@ def dissect(path: Path) -> list[Dissected]:
     fields = [word for field in FIELDS for word in ("-e", field)]
     # A frame of a fragmented datagram is read by itself, as a port reads it.
     done = subprocess.run(
-        ["tshark", "-n", "-r", str(path), "-o", "ip.defragment:FALSE", "-T", "fields",
-         "-E", "occurrence=f", *fields],
+        ["tshark", "-n", "-r", str(path), "-o", "ip.defragment:FALSE",
+         "-o", "ipv6.defragment:FALSE", "-T", "fields", "-E", "occurrence=f", *fields],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     if done.returncode != 0 and not done.stdout:
@@ -115,7 +119,7 @@ def dissect(path: Path) -> list[Dissected]:
 
 def _dissected(columns: list[str]) -> Dissected:
     protocols = [name for name in columns[0].split(":") if name != "ethertype"]
-    all_of_ours = sum(name in {"stp", "dhcp", *TAGS} for name in protocols)
+    all_of_ours = sum(name in {"stp", "dhcp", "dhcpv6", *TAGS} for name in protocols)
     tags, at = 0, 1
     while at < len(protocols) and protocols[at] in TAGS:
         tags += 1
@@ -126,7 +130,7 @@ def _dissected(columns: list[str]) -> Dissected:
         tags += rest[:1] != [] and rest[0] in TAGS
     counted = tags
     tags += bool(columns[5]) and "ieee8021ad" in protocols[:at]  # two tags in one
-    bpdu = dhcp = None
+    bpdu = dhcp = dhcp6 = None
     if rest[:1] == ["stp"] or rest[:2] == ["llc", "stp"]:
         counted += 1
         bpdu = None if GARP & set(rest) else _bpdu_kind(columns)
@@ -134,7 +138,15 @@ def _dissected(columns: list[str]) -> Dissected:
         counted += 1
         kind = int(columns[6] or 0)
         dhcp = DHCP_NAMES[kind - 1] if 1 <= kind <= 8 else "other"
-    return Dissected(tags, bpdu, dhcp, inside=all_of_ours > counted)
+    if rest[:1] == ["ipv6"] and _without_extensions(rest[1:])[:2] == ["udp", "dhcpv6"]:
+        counted += 1
+        kind = int(columns[7] or 0)
+        dhcp6 = TYPES[kind] if kind < len(TYPES) else "other"
+    return Dissected(tags, bpdu, dhcp, dhcp6, inside=all_of_ours > counted)
+
+
+def _without_extensions(protocols: list[str]) -> list[str]:
+    return list(dropwhile(lambda name: name in EXTENSIONS, protocols))
 
 
 def _bpdu_kind(columns: list[str]) -> str:
@@ -159,6 +171,8 @@ def expected_counts(frames: Sequence[bytes], dissected: Sequence[Dissected]) -> 
             counts[f"bpdu.{found.bpdu}"] += 1
         if found.dhcp:
             counts[f"dhcp.{found.dhcp}"] += 1
+        if found.dhcp6:
+            counts[f"dhcp6.{found.dhcp6}"] += 1
     return +counts
 
 

@@ -27,7 +27,18 @@ from tests.harness.frames import (
     not_bpdus,
     snap,
 )
-from tests.harness.packets import PROTO_TCP, PROTO_UDP, arp, ipv4, ipv6, tcp, tcp_frame, udp
+from tests.harness.fuzz_ip6 import chained_frame, ip6_corpus
+from tests.harness.packets import (
+    PROTO_IGMP,
+    PROTO_TCP,
+    PROTO_UDP,
+    arp,
+    ipv4,
+    ipv6,
+    tcp,
+    tcp_frame,
+    udp,
+)
 
 LONGEST_BYTES = 3400  # BPF_PROG_TEST_RUN takes no more than a page, less its overhead
 TEST_RUN_REFUSES_BYTES = 3500
@@ -42,8 +53,14 @@ TYPES = (
     *(0, 2, 3, 8, 38, 60, 1500, 1501, 0x5FF, 0x600, 0x0800, 0x0806, 0x86DD, 0x8100, 0x88A8),
     *(0x9100, 0x9200, 0x8870, 0x8181, 0x88CC, 0x8809, 0xFFFF),
 )
-WORDS = (0, 1, 7, 8, 9, 19, 20, 27, 28, 29, 248, 252, 268, 300, 1500, 0x2000, 0x1FFF, 0xFFFF)
-BYTES = (0, 1, 2, 3, 4, 5, 8, 9, 17, 0x13, 0x42, 0x43, 0x45, 0x46, 0x4F, 52, 53, 67, 68, 0xAA, 255)
+WORDS = (
+    *(0, 1, 7, 8, 9, 19, 20, 27, 28, 29, 248, 252, 268, 300, 546, 547, 1500),
+    *(0x2000, 0x1FFF, 0xFFF8, 0xFFFF),
+)
+BYTES = (
+    *(0, 1, 2, 3, 4, 5, 8, 9, 17, 0x13, 0x42, 0x43, 0x45, 0x46, 0x4F, 0x60, 0xAA, 255),
+    *(43, 44, 51, 52, 53, 58, 59, 60, 67, 68, 130, 133, 143),
+)
 GROUPS = tuple(
     mac_bytes(mac)
     for mac in (
@@ -66,6 +83,9 @@ def corpus() -> tuple[bytes, ...]:
         frames += (dhcp(kind, tags=tags, before=option(61, b"client")) for kind in DhcpType)
         frames += (dhcp(2, tags=tags, where=where, pads=3) for where in ("file", "sname"))
         frames.append(dhcp(5, tags=tags, ip_options=b"\x94\x04\0\0"))
+        frames += ip6_corpus(tags)
+        listeners = ipv4(*V4, PROTO_IGMP, bytes(8))
+        frames.append(ethernet(BROADCAST, GUEST_MAC, listeners, 0x0800, tags))
         for size in (46, 86, 100, 1480, 1500, 1501):
             frames.append(ethernet(BROADCAST, GUEST_MAC, bytes(size), 0x0806, tags))
     for payload in (b"", bytes(1000), bytes(3000)):
@@ -97,7 +117,9 @@ def _byte(rng: Random, frame: bytearray) -> None:
 
 
 def _word(rng: Random, frame: bytearray) -> None:
-    at = rng.choice((16, 20, 36, 38, 40, rng.randrange(12, 62))) + 4 * rng.choice((0, 0, 0, 1, 2))
+    at = rng.choice((16, 18, 20, 36, 38, 40, 54, 56, 58, rng.randrange(12, 62))) + 4 * rng.choice(
+        (0, 0, 0, 1, 2)
+    )
     if at + 2 <= len(frame):
         struct.pack_into("!H", frame, at, rng.choice(WORDS) if rng.random() < 0.7 else at * 3)
 
@@ -153,13 +175,17 @@ def _options(rng: Random, frame: bytearray) -> None:
     )
 
 
+def _chain(rng: Random, frame: bytearray) -> None:
+    frame[:] = chained_frame(rng, rng.choice(STACKS))
+
+
 def _noise(rng: Random, frame: bytearray) -> None:
     frame[:] = rng.randbytes(rng.choice((14, 20, 34, 60, 300, rng.randrange(14, 1600))))
 
 
 SPOILERS: tuple[Callable[[Random, bytearray], None], ...] = (
     *(_cut, _cut, _byte, _byte, _byte, _word, _word, _type, _type, _tag, _group, _llc),
-    *(_longer, _options, _noise),
+    *(_longer, _options, _chain, _noise),
 )
 
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sentinel.decode import (
     BPDU_KINDS,
     CHECKS,
+    DHCP6_TYPES,
     DHCP_TYPES,
     CheckSetting,
     Counters,
     KernelConfig,
 )
 from tests.harness.model_frame import Reading, read_frame
+from tests.harness.model_message import Fate, Messages, Talk
 
 Counts = Counter[str]
-SERVER_MESSAGES = frozenset({"offer", "ack", "nak"})
 CUTS = frozenset({"dropped", "latched", "fused"})
+OUTWARD = ("tap_to_guest", "uplink_to_wire")
 
 
 def flat(counters: Counters) -> Counts:
@@ -35,18 +38,31 @@ def flat(counters: Counters) -> Counts:
         vlan_tagged=counters.vlan_tagged,
         vlan_nested=counters.vlan_nested,
         bpdu_host=counters.bpdu_host,
+        dhcp_server=counters.dhcp_server,
         events_told=counters.events_told,
         events_suppressed=counters.events_suppressed,
         events_lost=counters.events_lost,
+        messages_told=counters.messages_told,
+        messages_suppressed=counters.messages_suppressed,
+        messages_lost=counters.messages_lost,
     )
     groups = (
         ("bpdu", BPDU_KINDS, counters.bpdu),
         ("dhcp", DHCP_TYPES, counters.dhcp),
+        ("dhcp6", DHCP6_TYPES, counters.dhcp6),
         ("dropped", (*CHECKS, "quarantine"), counters.dropped),
     )
     for group, names, values in groups:
         counts.update({f"{group}.{name}": n for name, n in zip(names, values, strict=True)})
     return +counts
+
+
+class Stamp(NamedTuple):
+    """A clock that a frame sets: of a device, a direction, and one of two kinds."""
+
+    ifindex: int
+    is_outward: bool
+    is_quiet: bool
 
 
 @dataclass(slots=True)
@@ -59,6 +75,7 @@ class ModelPort:
     trusted: frozenset[str] = frozenset()
     cause: str | None = None
     told: int = 0
+    talk: Talk = field(default_factory=Talk)
     offences: Counts = field(default_factory=Counter)
     inward: Counts = field(default_factory=Counter)
     outward: Counts = field(default_factory=Counter)
@@ -72,15 +89,22 @@ class Model:
         self.ports: dict[int, ModelPort] = {}
         self.quarantined = 0
         self.fuse_refusals = 0
+        self.messages = Messages()
+        self.stamped: Stamp | None = None
+        """What the clock did for the last frame."""
+        self.fate: Fate | None = None
+        """What became of the last frame, if it was a DHCP message."""
 
     def add(self, port: ModelPort) -> ModelPort:
         """Watch a device from now on."""
         self.ports[port.ifindex] = port
+        self.messages.watched.add(port.ifindex)
         return port
 
     def remove(self, ifindex: int) -> None:
         """Watch a device no longer; a latch of its goes with it."""
         gone = self.ports.pop(ifindex, None)
+        self.messages.watched.discard(ifindex)
         if gone is not None and gone.cause is not None:
             self.quarantined -= 1
 
@@ -95,18 +119,46 @@ class Model:
         untagged: bool = False,
     ) -> bool:
         """Count and judge a frame; whether it is dropped."""
+        self.stamped, self.fate = None, None
         port = self.ports.get(ifindex)
         if port is None:
             return False
         reading = read_frame(frame, segment_bytes, untagged=untagged)
+        is_outward = program in OUTWARD
+        counts = port.outward if is_outward else port.inward
+        is_hosts_own = program == "uplink_to_wire" and ingress_ifindex == 0
+        self._count(counts, reading, port.mtu_bytes, host=is_hosts_own)
         if program == "uplink_to_wire":
-            return self._to_wire(port, reading, ingress_ifindex)
-        counts = port.outward if program == "tap_to_guest" else port.inward
-        self._count(counts, reading, port.mtu_bytes)
-        if port.cause is not None:
+            is_dropped = self._to_wire(port, reading, ingress_ifindex)
+        elif port.cause is not None:
             counts["dropped.quarantine"] += 1
-            return True
-        return program == "tap_from_guest" and self._from_guest(port, reading)
+            is_dropped = True
+        else:
+            is_dropped = program == "tap_from_guest" and self._from_guest(port, reading)
+        # What is dropped on its way out never got there.
+        if not (is_outward and is_dropped):
+            self.stamped = Stamp(ifindex, is_outward, reading.is_quiet)
+        self.fate = self._follow(program, port, reading, ingress_ifindex, passed=not is_dropped)
+        if self.fate is not None and self.fate.counter is not None:
+            counts[self.fate.counter] += 1
+        return is_dropped
+
+    def _follow(
+        self, program: str, port: ModelPort, reading: Reading, ingress_ifindex: int, *, passed: bool
+    ) -> Fate | None:
+        message = reading.message
+        self.messages.rate = self.config.messages_per_window
+        if message is None:
+            return None
+        if program == "tap_from_guest":
+            return self.messages.from_guest(port.ifindex, port.talk, message, passed=passed)
+        if program == "tap_to_guest":
+            return self.messages.to_guest(port.ifindex, port.talk, message)
+        if program == "uplink_from_wire":
+            return self.messages.from_wire(port.talk, message)
+        origin = self.ports.get(ingress_ifindex)
+        is_port = origin is not None and origin.role == "port"
+        return self.messages.to_wire(ingress_ifindex if is_port else None, message)
 
     @staticmethod
     def _count(counts: Counts, reading: Reading, mtu_bytes: int, *, host: bool = False) -> None:
@@ -116,8 +168,9 @@ class Model:
         counts["oversized_by_tags"] += reading.oversized_by_tags(mtu_bytes)
         counts["vlan_tagged"] += reading.tags > 0
         counts["vlan_nested"] += reading.tags > 1
-        if reading.dhcp:
-            counts[f"dhcp.{reading.dhcp}"] += 1
+        if reading.message:
+            counts[reading.message.counter] += 1
+            counts["dhcp_server"] += reading.message.is_server
         if reading.bpdu:
             counts["bpdu_host" if host else f"bpdu.{reading.bpdu}"] += 1
 
@@ -126,8 +179,8 @@ class Model:
             "bpdu": reading.bpdu is not None,
             "vlan": reading.tags > 1,
             "size": reading.oversized(port.mtu_bytes),
-            "rogue_dhcp": reading.dhcp in SERVER_MESSAGES,
-            "dhcp_flood": reading.dhcp is not None and self._is_flood(port),
+            "rogue_dhcp": reading.message is not None and reading.message.is_server,
+            "dhcp_flood": reading.message is not None and self._is_flood(port),
         }
         for check in CHECKS:
             if not offends[check] or check in port.trusted:
@@ -142,7 +195,6 @@ class Model:
     def _to_wire(self, uplink: ModelPort, reading: Reading, ingress_ifindex: int) -> bool:
         origin = self.ports.get(ingress_ifindex)
         counts = uplink.outward
-        self._count(counts, reading, uplink.mtu_bytes, host=ingress_ifindex == 0)
         guest = origin if origin is not None and origin.role == "port" else None
         if guest is not None and guest.cause is not None:
             counts["dropped.quarantine"] += 1

@@ -11,31 +11,36 @@ import struct
 from dataclasses import dataclass
 
 from tests.harness.frames import CISCO_OUI, TPID_C, TPID_OLD, TPID_S
+from tests.harness.model_ip6 import ICMPV6, QUIET_ICMPV6, ip6_payload, read_dhcp6
+from tests.harness.model_message import Message
 
 TPIDS = frozenset({TPID_C, TPID_S, TPID_OLD})
 UNTAGGED_BY_KERNEL = frozenset({TPID_C, TPID_S})
 MOST_TAGS = 4
 FIRST_ETHERTYPE = 0x600  # IEEE 802.3 § 3.2.6: below it is a length
-IPV4, IPV6, JUMBO_LLC, BARE_STP = 0x0800, 0x86DD, 0x8870, 0x8181
-TCP, UDP = 6, 17
+IPV4, ARP, IPV6, JUMBO_LLC, BARE_STP = 0x0800, 0x0806, 0x86DD, 0x8870, 0x8181
+IGMP, TCP, UDP = 2, 6, 17
 OUI_ETHERTYPE = frozenset({bytes(3), bytes.fromhex("0000f8")})  # RFC 1042, IEEE 802.1H
 OUI_BRIDGES, PID_BPDU = bytes.fromhex("0080c2"), 0x000E  # RFC 2684 § 5.2
 GARP_GROUPS = bytes.fromhex("0180c20000")
 COOKIE = bytes.fromhex("63825363")
-SEARCHED_BYTES = 1536  # of a frame, for DHCP options
+SEARCHED_BYTES = 1536  # of a frame, for DHCP options and IPv6 extension headers
 DHCP_PORTS = (67, 68)
+BOOTREPLY = 2
 VXLAN, GENEVE = 4789, 6081
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """`bpdu` and `dhcp` are names as `ports --json` has them, or None."""
+    """`bpdu` is a name as `ports --json` has it, or None."""
 
     frame_bytes: int
     wire_bytes: int  # of the largest segment
     tags: int
     bpdu: str | None = None
-    dhcp: str | None = None
+    message: Message | None = None
+    is_quiet: bool = False
+    """It is housekeeping: ARP, IGMP, neighbour discovery, MLD, DHCP."""
 
     @property
     def path_bytes(self) -> int:
@@ -81,11 +86,11 @@ def read_frame(frame: bytes, segment_bytes: int = 0, *, untagged: bool = False) 
             kind, at = snap_type, at + 8
     if kind == BARE_STP:
         bpdu = _bpdu_kind(frame[at:])
-    dhcp = _read_dhcp(frame, at, searched_bytes) if kind == IPV4 else None
+    message, is_quiet = _read_packet(frame, at, kind, searched_bytes)
     wire_bytes = len(frame)
     if segment_bytes:
         wire_bytes = at + _headers(frame[at:], kind) + segment_bytes
-    return Reading(len(frame), wire_bytes, tags, bpdu, dhcp)
+    return Reading(len(frame), wire_bytes, tags, bpdu, message, is_quiet)
 
 
 def _number(data: bytes, at: int) -> int:
@@ -137,8 +142,28 @@ def _bpdu_kind(body: bytes) -> str:
     return by_header.get(body[:4], "other")
 
 
-def _read_dhcp(frame: bytes, at: int, searched_bytes: int) -> str | None:
-    """The type of a BOOTP or DHCP message, None if the packet at `at` is none."""
+def _read_packet(
+    frame: bytes, at: int, kind: int, searched_bytes: int
+) -> tuple[Message | None, bool]:
+    """(DHCP message, whether it is housekeeping) of what stands behind tags and SNAP."""
+    if kind == ARP:
+        return None, True
+    if kind == IPV4:
+        if len(frame) >= at + 20 and frame[at + 9] == IGMP:
+            return None, True
+        message = _read_dhcp(frame, at, searched_bytes)
+    elif kind == IPV6:
+        protocol, payload = ip6_payload(frame, at, searched_bytes)
+        if protocol == ICMPV6:
+            return None, len(frame) > payload and frame[payload] in QUIET_ICMPV6
+        message = read_dhcp6(frame, at, payload) if protocol == UDP else None
+    else:
+        message = None
+    return message, message is not None
+
+
+def _read_dhcp(frame: bytes, at: int, searched_bytes: int) -> Message | None:
+    """The BOOTP or DHCP message in the packet at `at`, None if there is none."""
     if len(frame) < at + 20 or frame[at] >> 4 != 4 or frame[at] & 0xF < 5:
         return None
     if frame[at + 9] != UDP or _number(frame, at + 6) & 0x1FFF:
@@ -154,7 +179,12 @@ def _read_dhcp(frame: bytes, at: int, searched_bytes: int) -> str | None:
         end = min(end, at + total)
     if end <= message:
         return None
-    return _dhcp_type(frame[:end], frame, message, searched_bytes)
+    kind = _dhcp_type(frame[:end], frame, message, searched_bytes)
+    exchange = None
+    if len(frame) >= message + 44:  # chaddr is whole
+        exchange = (4, frame[message + 4 : message + 8], frame[message + 28 : message + 34])
+    is_reply = frame[message] == BOOTREPLY or kind in {"offer", "ack", "nak"}
+    return Message(f"dhcp.{kind}", is_reply, exchange)
 
 
 def _dhcp_type(datagram: bytes, frame: bytes, message: int, searched_bytes: int) -> str:

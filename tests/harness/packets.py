@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ARP, IPv4, IPv6, UDP, TCP and ICMP as bytes, with correct checksums. Pure."""
+"""ARP, IPv4, IPv6 and its extension headers, UDP, TCP and ICMP as bytes. Pure.
+
+Checksums are right where they are not said to be wrong.
+"""
 
 from __future__ import annotations
 
 import ipaddress
 import struct
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from tests.harness.frames import BROADCAST, ethernet, mac_bytes
 
 ETHERTYPE_IPV4, ETHERTYPE_ARP, ETHERTYPE_IPV6 = 0x0800, 0x0806, 0x86DD
-PROTO_ICMP, PROTO_TCP, PROTO_UDP = 1, 6, 17
+PROTO_ICMP, PROTO_IGMP, PROTO_TCP, PROTO_UDP, PROTO_ICMPV6 = 1, 2, 6, 17, 58
+HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
+ROUTER_ALERT = bytes.fromhex("05020000")  # RFC 2711, of multicast listeners
 TCP_ACK, TCP_SYN = 0x10, 0x02
 
 
@@ -54,14 +61,67 @@ def ipv4(
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + payload
 
 
-def ipv6(src: str, dst: str, next_header: int, payload: bytes, *, hop_limit: int = 64) -> bytes:
-    """A packet without extension headers."""
+class Extension(NamedTuple):
+    """An IPv6 extension header: its number, and all of it behind the next header's number."""
+
+    number: int
+    rest: bytes
+
+
+def options_header(number: int, options: bytes = b"") -> Extension:
+    """Hop-by-hop or destination options, padded to 8 bytes (RFC 8200 § 4.2)."""
+    missing = -(2 + len(options)) % 8
+    padding = b"" if missing == 0 else b"\0" if missing == 1 else bytes((1, missing - 2))
+    content = (options + padding).ljust(len(options) + missing, b"\0")
+    return Extension(number, bytes(((2 + len(content)) // 8 - 1,)) + content)
+
+
+def routing_header(addresses: int = 0) -> Extension:
+    """A routing header of no known type, with room for some addresses (RFC 8200 § 4.4)."""
+    return Extension(ROUTING, bytes((2 * addresses, 253, 0)) + bytes(4 + 16 * addresses))
+
+
+def fragment_header(offset: int = 0, *, more: bool = True) -> Extension:
+    """A fragment's header; `offset` is in 8-byte units (RFC 8200 § 4.5)."""
+    return Extension(FRAGMENT, struct.pack("!BHI", 0, offset << 3 | more, 1))
+
+
+def authentication_header(icv_bytes: int = 12) -> Extension:
+    """An AH whose length is in words (RFC 4302 § 2.2)."""
+    return Extension(
+        AUTHENTICATION, bytes(((12 + icv_bytes) // 4 - 2,)) + bytes(10) + bytes(icv_bytes)
+    )
+
+
+def ipv6(
+    src: str,
+    dst: str,
+    next_header: int,
+    payload: bytes,
+    *,
+    hop_limit: int = 64,
+    extensions: Sequence[Extension] = (),
+) -> bytes:
+    """A packet; `extensions` stand before its payload in their order."""
+    numbers = [*(extension.number for extension in extensions), next_header]
+    chain = b"".join(
+        bytes((following,)) + extension.rest
+        for following, extension in zip(numbers[1:], extensions, strict=True)
+    )
     return (
-        struct.pack("!IHBB", 6 << 28, len(payload), next_header, hop_limit)
+        struct.pack("!IHBB", 6 << 28, len(chain) + len(payload), numbers[0], hop_limit)
         + ipaddress.IPv6Address(src).packed
         + ipaddress.IPv6Address(dst).packed
+        + chain
         + payload
     )
+
+
+def icmpv6(src: str, dst: str, kind: int, body: bytes = bytes(4)) -> bytes:
+    """An ICMPv6 message of a type (RFC 4443 § 2.1)."""
+    message = struct.pack("!BBH", kind, 0, 0) + body
+    total = checksum(_pseudo_header(src, dst, PROTO_ICMPV6, len(message)) + message)
+    return message[:2] + struct.pack("!H", total) + message[4:]
 
 
 def udp(src: str, dst: str, src_port: int, dst_port: int, payload: bytes) -> bytes:

@@ -24,15 +24,17 @@ from sentinel.decode import (
     check_bits,
     decode_event,
 )
+from sentinel.decode_message import KernelMessage, decode_message
 from sentinel.errors import KernelError
 from sentinel.loader import objects, syscall
 from sentinel.loader._libbpf import ffi, lib
 from sentinel.loader.guard import Guard
 from sentinel.loader.maps import PinnedMaps
-from sentinel.loader.ring import Ring
+from sentinel.loader.ring import MessageRing, Ring
 from tests.harness.closing import Closing
 from tests.harness.enclosure import Enclosure
-from tests.harness.model import Counts, Model, ModelPort, flat
+from tests.harness.model import Counts, Model, ModelPort, Stamp, flat
+from tests.harness.slot_memory import SlotMemory
 
 BPFFS = Path("/sys/fs/bpf")
 HOUR_NS = 3_600_000_000_000
@@ -86,6 +88,7 @@ def config(
     host_bpdu: str = "count",
     events_per_window: int = 10,
     max_quarantined: int = 1000,
+    messages_per_window: int = 20,
 ) -> KernelConfig:
     """Checks that are not named count; one that is named by its action has its usual threshold."""
     wanted = checks or {}
@@ -101,6 +104,7 @@ def config(
         events_per_window,
         HOUR_NS,
         max_quarantined,
+        messages_per_window,
     )
 
 
@@ -118,6 +122,8 @@ class Programs(Closing):
         self.netns = Enclosure()
         self._retval, self._duration = ffi.new("uint32_t *"), ffi.new("uint32_t *")
         self._ring: Ring | None = None
+        self._messages: MessageRing | None = None
+        self._memory: SlotMemory | None = None
         self._fds: dict[str, int] = {}
         self.model = Model(config())
         try:
@@ -125,15 +131,18 @@ class Programs(Closing):
             self.guard.arm(config())
             self._fds = objects.open_pinned(self.guard.pins) or {}
             self._ring = Ring(self.maps.fd("tap_ring"))
+            self._messages = MessageRing(self.maps.fd("tap_messages"))
+            self._memory = SlotMemory(self.maps)
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """Remove pins and namespace; may be called again."""
-        if self._ring is not None:
-            self._ring.close()
-            self._ring = None
+        for opened in (self._ring, self._messages, self._memory):
+            if opened is not None:
+                opened.close()
+        self._ring = self._messages = self._memory = None
         objects.close_all(self._fds)
         self.guard.close()
         remove_pins(self.root)
@@ -147,8 +156,17 @@ class Programs(Closing):
         self.model = Model(config())
         self.configure()
         self.drain()
+        self.drain_messages()
+        self.forget_exchanges()
         with self.netns.enter():
             yield self
+
+    @property
+    def memory(self) -> SlotMemory:
+        """What the programs remember beside counters."""
+        if self._memory is None:
+            raise RuntimeError("the programs are closed")
+        return self._memory
 
     @property
     def maps(self) -> PinnedMaps:
@@ -162,6 +180,7 @@ class Programs(Closing):
         host_bpdu: str = "count",
         events_per_window: int = 10,
         max_quarantined: int = 1000,
+        messages_per_window: int = 20,
         **checks: Setting,
     ) -> None:
         """Tell the programs, and the model, what to do from now on."""
@@ -170,6 +189,7 @@ class Programs(Closing):
             host_bpdu=host_bpdu,
             events_per_window=events_per_window,
             max_quarantined=max_quarantined,
+            messages_per_window=messages_per_window,
         )
         self.maps.write_config(self.model.config)
 
@@ -221,7 +241,26 @@ class Programs(Closing):
         ingress_ifindex: int = 0,
         segment_bytes: int = 0,
     ) -> bool:
-        """`run`, and hold verdict, counters and latches against the model's."""
+        """`run`, and hold verdict, clocks, counters and latches against the model's."""
+        dropped = self.run_beside_model(
+            program, frame, ifindex, ingress_ifindex=ingress_ifindex, segment_bytes=segment_bytes
+        )
+        self.assert_model()
+        return dropped
+
+    def run_beside_model(
+        self,
+        program: str,
+        frame: bytes,
+        ifindex: int = PORT,
+        *,
+        ingress_ifindex: int = 0,
+        segment_bytes: int = 0,
+    ) -> bool:
+        """`run`, and hold verdict and clocks against the model's; counters may wait."""
+        found = self.maps.find(ifindex)
+        if found is not None:
+            self.memory.clear_clocks(found.slot)
         dropped = self.run(
             program, frame, ifindex, ingress_ifindex=ingress_ifindex, segment_bytes=segment_bytes
         )
@@ -229,8 +268,16 @@ class Programs(Closing):
             program, ifindex, frame, ingress_ifindex=ingress_ifindex, segment_bytes=segment_bytes
         )
         assert dropped == expected, f"{program} drops: {dropped}; {frame.hex()}"
-        self.assert_model()
+        if found is not None:
+            stamped = self._stamped(ifindex, found.slot)
+            assert stamped == self.model.stamped, f"{program} stamps {stamped}; {frame.hex()}"
         return dropped
+
+    def _stamped(self, ifindex: int, slot: int) -> Stamp | None:
+        """The one clock that was set since they were cleared."""
+        set_at = [at for at, time_ns in enumerate(self.memory.clocks(slot)) if time_ns]
+        assert len(set_at) <= 1, f"{len(set_at)} clocks were set"
+        return Stamp(ifindex, bool(set_at[0] & 1), set_at[0] > 1) if set_at else None
 
     def assert_model(self) -> None:
         """Counters of every port, latches and the fuse are the model's."""
@@ -243,6 +290,8 @@ class Programs(Closing):
                 ("out", flat(outward), +port.outward),
             ):
                 assert found == expected, f"{port.ifindex} {way}: {difference(found, expected)}"
+            missed = self.maps.talk(slots[port.ifindex].slot).missed
+            assert missed == port.talk.missed, f"{port.ifindex} missed {missed} messages"
             cause = slots[port.ifindex].cause
             assert cause == port.cause, f"{port.ifindex} is shut by {cause}, not {port.cause}"
         quarantined = self.maps.state().quarantined
@@ -273,6 +322,22 @@ class Programs(Closing):
         while records := self._ring.drain():
             events += [decode_event(record) for record in records]
         return events
+
+    def message_records(self) -> list[bytes]:
+        """Every record in the ring of DHCP messages, oldest first."""
+        records: list[bytes] = []
+        while self._messages is not None and (batch := self._messages.drain()):
+            records += batch
+        return records
+
+    def drain_messages(self) -> list[KernelMessage]:
+        """The same as messages."""
+        return [decode_message(record) for record in self.message_records()]
+
+    def forget_exchanges(self) -> None:
+        """No answer is expected any more, and none was told that nobody waited for."""
+        self.memory.forget_exchanges()
+        self.model.messages.forget()
 
     def _knows_no_ingress(self, program: str) -> bool:
         frame = bytes(60)

@@ -21,6 +21,7 @@ from tests.harness.captures import (
     write_pcap,
 )
 from tests.harness.dhcp import END, PAD, DhcpType, dhcp, dhcp_message, option
+from tests.harness.dhcp6 import CLIENT, SERVER, Dhcp6Type, dhcp6, dhcp6_message, option6
 from tests.harness.frames import (
     BRIDGE_GROUP,
     BROADCAST,
@@ -42,7 +43,22 @@ from tests.harness.frames import (
     snap,
 )
 from tests.harness.guarded_tap import GuardedTap
-from tests.harness.packets import PROTO_UDP, arp, ipv4, ipv6, udp, udp_frame
+from tests.harness.packets import (
+    DESTINATION,
+    HOP_BY_HOP,
+    PROTO_UDP,
+    ROUTER_ALERT,
+    Extension,
+    arp,
+    authentication_header,
+    fragment_header,
+    ipv4,
+    ipv6,
+    options_header,
+    routing_header,
+    udp,
+    udp_frame,
+)
 from tests.harness.programs import difference
 from tests.harness.replay import captures_in, replay
 
@@ -89,6 +105,16 @@ def message(options: bytes) -> bytes:
     return framed(ipv4(*V4, PROTO_UDP, udp(*V4, 67, 68, payload)), BROADCAST, 0x0800)
 
 
+def solicit_behind(*extensions: Extension) -> bytes:
+    return dhcp6(Dhcp6Type.SOLICIT, extensions=extensions)
+
+
+def with_number(frame: bytes, at: int, number: int) -> bytes:
+    return frame[:at] + struct.pack("!H", number) + frame[at + 2 :]
+
+
+ANY_OPTIONS = options_header(DESTINATION)
+SOLICIT = dhcp6(Dhcp6Type.SOLICIT)
 VXLAN = bytes.fromhex("0800000000000500")
 INNER = bpdu(Bpdu.RSTP, tags=tags_of(TPID_C))
 SAME = {
@@ -138,6 +164,23 @@ SAME = {
     "empty datagram": udp_frame(GUEST_MAC, BROADCAST, *V4, src_port=67, dst_port=68),
     "cut DHCP": dhcp(1)[:200],
     "BPDU in VXLAN": udp_frame(GUEST_MAC, BROADCAST, *V4, dst_port=4789, payload=VXLAN + INNER),
+    **{f"DHCPv6 {kind.name}": dhcp6(kind) for kind in Dhcp6Type},
+    **{f"tagged DHCPv6 {kind.name}": dhcp6(kind, tags=tags_of(TPID_S)) for kind in Dhcp6Type},
+    **{f"DHCPv6 of type {kind}": dhcp6(kind) for kind in (0, 14, 35, 255)},
+    "DHCPv6 relayed": dhcp6(12, options=option6(9, dhcp6_message(1))),
+    "DHCPv6, hop-by-hop": solicit_behind(options_header(HOP_BY_HOP, ROUTER_ALERT)),
+    "DHCPv6, routing": solicit_behind(routing_header()),
+    "DHCPv6, authentication": solicit_behind(authentication_header()),
+    "DHCPv6, first fragment": solicit_behind(fragment_header()),
+    "DHCPv6, later fragment": solicit_behind(fragment_header(9)),
+    "DHCPv6, six extensions": solicit_behind(*(ANY_OPTIONS,) * 6),
+    "DHCPv6 behind SNAP": framed(snap(bytes(3), 0x86DD, SOLICIT[14:]), BROADCAST),
+    "DHCPv6, cut": SOLICIT[:63],
+    "DHCPv6, cut before its type": SOLICIT[:62],
+    "DHCPv6, UDP length 0": with_number(SOLICIT, 58, 0),
+    "DHCPv6, UDP length 8": with_number(SOLICIT, 58, 8),
+    "DHCPv6, payload length 0": with_number(SOLICIT, 18, 0),
+    "DHCPv6 of IP version 5": SOLICIT[:14] + b"\x50" + SOLICIT[15:],
     "DHCP in DNS": framed(ipv4(*V4, PROTO_UDP, udp(*V4, 53, 5353, OFFER)), BROADCAST, 0x0800),
 }  # fmt: skip
 
@@ -171,6 +214,12 @@ DIFFERENT = {
         message(option(53, b"") + option(53, b"\x05")), "dhcp.ack +1, dhcp.other -1"),
     "beyond the search": (
         message(PAD * 1400 + option(53, b"\x05")), "dhcp.ack -1, dhcp.other +1"),
+    "seven extensions": (solicit_behind(*(ANY_OPTIONS,) * 7), "dhcp6.solicit -1"),
+    "DHCPv6 over IPv4": (
+        framed(ipv4(*V4, PROTO_UDP, udp(*V4, 546, 547, dhcp6_message(1))), BROADCAST, 0x0800), ""),
+    "a port of both over IPv6": (
+        framed(ipv6(CLIENT, SERVER, PROTO_UDP, udp(CLIENT, SERVER, 546, 53, dhcp6_message(1))),
+               BROADCAST, 0x86DD), "dhcp6.solicit +1"),
     "ISL": (ISL, ""),
     "DHCP's ports in IPv6": (
         framed(ipv6("fe80::1", "ff02::1", PROTO_UDP,

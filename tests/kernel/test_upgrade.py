@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import pytest
 
+from sentinel import abi
 from tests.harness.another_build import MISSING, AnotherBuild
 from tests.harness.daemon import Tables
 from tests.harness.guarded import (
     HOOKS,
+    NEIGHBOURS,
     OFFENDER,
     SIZES,
     Flooding,
@@ -18,6 +20,7 @@ from tests.harness.guarded import (
     guarded,
     needs_daemon,
 )
+from tests.harness.waiting import wait_until
 
 pytestmark = [
     *needs_daemon,
@@ -47,8 +50,8 @@ def other_ports(tmp_path_factory: pytest.TempPathFactory) -> AnotherBuild:
     build = AnotherBuild(tmp_path_factory.mktemp("abi"))
     build.next_abi()
     line = "\t__u32 mtu_bytes; /* of the path; 0: sizes are not judged */\n"
-    build.replace(HEADER, line, "")
-    build.replace(HEADER, "\t__u32 reserved0;\n\t__u64 reserved1[4]", f"{line}\t__u64 reserved1[4]")
+    before = "\t__u32 trusted_checks; /* bit per enum tap_check */\n"
+    build.replace(HEADER, line + before, before + line)
     build.build()
     return build
 
@@ -140,6 +143,25 @@ def test_a_port_that_is_only_dropped_stays_guarded(other_ports: AnotherBuild) ->
         assert_wire_clean(scene, sent)
 
 
+def test_orders_that_nobody_journaled_come_along(other_ports: AnotherBuild) -> None:
+    """One that released a port too: no latch tells of it."""
+    with guarded(tables("quarantine", "auto")) as scene:
+        one, two = NEIGHBOURS
+        assert scene.sentinel.cli("quarantine", two, "--reason", "first").returncode == 0
+        scene.sentinel.kill()
+        assert scene.sentinel.cli("quarantine", one, "--reason", "second").returncode == 0
+        assert scene.sentinel.cli("release", two, "--reason", "third").returncode == 0
+        scene.sentinel.command = other_ports.command
+        scene.sentinel.start([one, two])
+        wait_until(lambda: events(scene.sentinel, "quarantine.released"), 10, "the entry", 0.05)
+        told = [one["body"]["reason"] for one in events(scene.sentinel, "quarantine.set")]
+        assert told == ["first", "second"]
+        (released,) = events(scene.sentinel, "quarantine.released")
+        assert released["body"]["release_reason"] == "third"
+        assert scene.sentinel.port(one)["quarantine"]["reason"] == "second"
+        assert scene.sentinel.port(two)["state"] == "watched"
+
+
 def test_an_older_command_says_that_the_contract_is_another(other_ports: AnotherBuild) -> None:
     with guarded() as scene:
         ours = scene.sentinel.command
@@ -150,4 +172,4 @@ def test_an_older_command_says_that_the_contract_is_another(other_ports: Another
         scene.sentinel.command = ours
         done = scene.sentinel.cli("quarantine", OFFENDER)
         assert done.returncode != 0
-        assert "version 2 of the contract" in done.stderr
+        assert f"version {abi.TAP_ABI_VERSION + 1} of the contract" in done.stderr

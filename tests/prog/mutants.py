@@ -25,6 +25,10 @@ CLANG = (
     *("clang", "-O2", "-g", "-target", "bpf", "-mcpu=v3"),
     f"-I/usr/include/{platform.machine()}-linux-gnu",
 )
+ON_TAPS = (
+    ROOT / "tests" / "kernel" / "test_tap_counts.py",
+    ROOT / "tests" / "kernel" / "test_message_ring.py",
+)
 UNNOTICED, STALE = 1, 2
 
 
@@ -67,7 +71,7 @@ def first_failure(objects: Path) -> str | None:
     """The first test that fails on these objects, None if all pass."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-qx", "-m", "not slow", "-p", "no:cacheprovider",
-         "-p", "no:xdist", str(HERE), str(ROOT / "tests" / "kernel" / "test_tap_counts.py")],
+         "-p", "no:xdist", str(HERE), *map(str, ON_TAPS)],
         cwd=ROOT,
         env={**os.environ, "TAPSENTINEL_OBJECTS": str(objects)},
         capture_output=True,

@@ -291,3 +291,46 @@ def test_rogue_servers(programs: Programs, kind: DhcpType) -> None:
         is_server = kind in (DhcpType.OFFER, DhcpType.ACK, DhcpType.NAK)
         assert programs.check(FROM_GUEST, dhcp(kind, before=before)) == is_server
         assert programs.counts()[0]["dropped.rogue_dhcp"] == is_server
+
+
+def of_op(op: int, frame: bytes) -> bytes:
+    """A message of another op: 1 is a client's, 2 a server's."""
+    return frame[:42] + bytes((op,)) + frame[43:]
+
+
+REPLIES = {
+    "no type": message(END),
+    "no options": message(b""),
+    "no cookie": message(OFFER).replace(MAGIC, bytes(4)),
+    "cut": message(OFFER)[:100],
+    "one byte": b"\x02",
+    "a request": message(option(OPTION_TYPE, b"\x03")),
+    "a request, then an ack": message(option(OPTION_TYPE, b"\x03") + ACK),
+    "hidden and doubled": message(
+        overload(3) + END, file=option(OPTION_TYPE, b"\x01"), sname=OFFER
+    ),
+    "of type 9": message(option(OPTION_TYPE, b"\x09")),  # DHCPFORCERENEW, RFC 3203
+    "beyond the search": message(PAD * 1800 + OFFER),
+}
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_a_reply_is_a_server_s_whatever_its_type(programs: Programs, name: str) -> None:
+    """BOOTP's op (RFC 951) says it too, and a client may look at nothing else."""
+    programs.configure(rogue_dhcp="drop")
+    programs.add()
+    reply = frame_of(REPLIES[name])
+    assert programs.check(FROM_GUEST, of_op(2, reply))
+    assert programs.counts()[0]["dhcp_server"] == 1
+    for op in (0, 1, 3, 255):
+        assert not programs.check(FROM_GUEST, of_op(op, reply)), op
+    assert programs.counts()[0]["dhcp_server"] == 1
+
+
+@pytest.mark.parametrize("kind", [DhcpType.OFFER, DhcpType.ACK, DhcpType.NAK])
+def test_a_server_s_type_is_a_server_s_whatever_its_op(programs: Programs, kind: DhcpType) -> None:
+    programs.configure(rogue_dhcp="drop")
+    programs.add()
+    for op in (0, 1, 2, 3, 255):
+        assert programs.check(FROM_GUEST, of_op(op, dhcp(kind))), op
+    assert programs.counts()[0]["dhcp_server"] == 5

@@ -110,6 +110,7 @@ def test_every_key_can_be_set() -> None:
         group = "net-ops"
         [events]
         per_port_per_second = 1
+        dhcp_per_port_per_second = 10000
         [mqtt]
         enabled = false
         """,
@@ -130,6 +131,8 @@ def test_every_key_can_be_set() -> None:
     assert config.fuse.limit(1000) == 7
     assert config.journal.max_size_bytes == 1 << 20
     assert config.control.group == "net-ops"
+    assert config.events.per_port_per_second == 1
+    assert config.events.dhcp_per_port_per_second == 10000
 
 
 @pytest.mark.parametrize(
@@ -235,6 +238,11 @@ def test_every_key_can_be_set() -> None:
         ("[control]\ngroup='1000'", "control.group", "the name of the group"),
         ("[control]\ngroup='a b'", "control.group", "no group name"),
         ("[events]\nper_port_per_second=0", "events.per_port_per_second", "from 1 to 10000"),
+        (
+            "[events]\ndhcp_per_port_per_second=10001",
+            "events.dhcp_per_port_per_second",
+            "from 1 to 10000",
+        ),
         ("[mqtt]\nenabled=true", "mqtt.enabled", "not part of this version"),
         ('[kernel]\nloader="bcc"', "kernel.loader", "not part of this version"),
         # No TOML at all.

@@ -12,6 +12,7 @@ from sentinel.decode import (
     BPDU_KINDS,
     CHECKS,
     COUNTER_WORDS,
+    DHCP6_TYPES,
     DHCP_TYPES,
     DROPS,
     NO_COUNTERS,
@@ -19,6 +20,7 @@ from sentinel.decode import (
     Cut,
     KernelConfig,
     Order,
+    Talk,
     check_bits,
     decode_counters,
     decode_cut,
@@ -26,6 +28,7 @@ from sentinel.decode import (
     decode_order,
     decode_port,
     decode_ports,
+    decode_talk,
     latch_cause,
     latch_value,
 )
@@ -61,11 +64,23 @@ def test_counters_by_name() -> None:
     first = 13
     assert [shown["dhcp"][name] for name in DHCP_TYPES] == list(range(first, first + 9))
     assert shown["dhcp"]["total"] == sum(range(first, first + 9))
+    assert [shown["dhcp6"][name] for name in DHCP6_TYPES] == list(range(22, 36))
+    assert shown["dhcp6"]["total"] == sum(range(22, 36))
+    assert shown["dhcp_server"] == 36
     drops = [shown["dropped"][name] for name in DROPS]
-    assert drops == list(range(22, 28))
+    assert drops == list(range(37, 43))
     assert shown["dropped"]["total"] == sum(drops)
-    assert shown["events"] == {"told": 28, "suppressed": 29, "lost": 30, "total": 87}
-    assert COUNTER_WORDS == 30
+    assert shown["events"] == {"told": 43, "suppressed": 44, "lost": 45, "total": 132}
+    assert shown["messages"] == {"told": 46, "suppressed": 47, "lost": 48, "total": 141}
+    assert COUNTER_WORDS == 48
+
+
+def test_counters_in_the_order_they_are_shown() -> None:
+    """What is counted last is what has no name of its own."""
+    shown = NO_COUNTERS.to_dict()
+    assert list(shown["dhcp"]) == [*DHCP_TYPES[1:], "other", "total"]
+    assert list(shown["dhcp6"]) == [*DHCP6_TYPES[1:], "other", "total"]
+    assert list(shown["bpdu"]) == [*BPDU_KINDS, "total"]
 
 
 def test_no_counters_are_all_zero() -> None:
@@ -81,7 +96,9 @@ def test_counters_of_another_length_are_none(words: int) -> None:
 
 def test_offences() -> None:
     counters = decode_counters(range(1, COUNTER_WORDS + 1))
-    assert [counters.offences(check) for check in CHECKS] == [45, 6, 3, 15 + 18 + 19, 153]
+    assert [counters.offences(check) for check in CHECKS] == [
+        45, 6, 3, 36, sum(range(13, 36)),
+    ]  # fmt: skip
 
 
 def test_latches() -> None:
@@ -107,8 +124,22 @@ def test_ports() -> None:
     assert (first.slot, first.ifindex, first.cause, first.latched_at_ns) == (1, 5, "bpdu", 99)
     assert (first.role, first.mtu_bytes, first.trusted_checks) == (abi.TAP_ROLE_PORT, 1500, 3)
     assert (second.slot, second.ifindex, second.cause) == (2, 6, None)
+    assert (first.sent_ns, first.received_ns) == (0, 0)
     assert decode_port(9, memory[64:128]).slot == 9
     assert decode_port(0, memory[:64]).ifindex == 0
+
+
+def test_clocks_of_a_port() -> None:
+    """The kernel's notes of the tick are not shown."""
+    value = abi.TAP_PORT.pack(5, 0, 0, 1, 1500, 0, 0, 10**9, 2 * 10**9, 77, 78)
+    port = decode_port(3, value)
+    assert (port.sent_ns, port.received_ns) == (10**9, 2 * 10**9)
+    assert decode_ports(value) == [decode_port(0, value)]
+
+
+def test_talk() -> None:
+    value = abi.TAP_TALK.pack(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+    assert decode_talk(value) == Talk(missed=5, quiet_sent_ns=7, quiet_received_ns=8)
 
 
 @pytest.mark.parametrize("check", range(len(CHECKS)))
@@ -126,6 +157,27 @@ def test_events(check: int, verdict: int) -> None:
 
 def test_one_tag_is_one() -> None:
     assert decode_event(record(check=abi.TAP_CHECK_SIZE, kind=1)).kind == "1 tag"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (abi.TAP_DHCP_OTHER, "other"),
+        (abi.TAP_DHCP_NAK, "nak"),
+        (abi.TAP_DHCP_TYPES, "unknown-9"),
+        (abi.TAP_MESSAGE_DHCP6 + abi.TAP_DHCP6_OTHER, "dhcpv6 other"),
+        (abi.TAP_MESSAGE_DHCP6 + abi.TAP_DHCP6_ADVERTISE, "dhcpv6 advertise"),
+        (
+            abi.TAP_MESSAGE_DHCP6 + abi.TAP_DHCP6_INFORMATION_REQUEST,
+            "dhcpv6 information-request",
+        ),
+        (abi.TAP_MESSAGE_DHCP6 + abi.TAP_DHCP6_TYPES, "dhcpv6 unknown-14"),
+        (abi.TAP_MESSAGE_NONE, "unknown-255"),
+    ],
+)
+def test_messages_by_name(kind: int, name: str) -> None:
+    for check in (abi.TAP_CHECK_ROGUE_DHCP, abi.TAP_CHECK_DHCP_FLOOD):
+        assert decode_event(record(check=check, kind=kind)).kind == name
 
 
 @pytest.mark.parametrize("outer", [(0x8100, 0x6005), (0x88A8, 0x0FFF)])
@@ -199,13 +251,14 @@ def test_config() -> None:
         CheckSetting(("count", "drop", "quarantine")[at % 3], at + 1, at * 10**9 + 1)
         for at in range(len(CHECKS))
     )
-    value = KernelConfig(checks, "drop", 10, 10**9, 12).encode(TICK_NS)
+    value = KernelConfig(checks, "drop", 10, 10**9, 12, 33).encode(TICK_NS)
     assert len(value) == abi.TAP_CONFIG.size
     for at in range(len(CHECKS)):
         policy = abi.TAP_CHECK_POLICY.unpack_from(value, at * abi.TAP_CHECK_POLICY.size)
         assert policy == (at % 3, at + 1, at * 250 + 1)
-    _, host, per_window, window_ticks, fuse, reserved = abi.TAP_CONFIG.unpack(value)
-    assert (host, per_window, window_ticks, fuse, reserved) == (abi.TAP_ACTION_DROP, 10, 250, 12, 0)
+    _, host, per_window, window_ticks, fuse, messages = abi.TAP_CONFIG.unpack(value)
+    assert (host, per_window, window_ticks) == (abi.TAP_ACTION_DROP, 10, 250)
+    assert (fuse, messages) == (12, 33)
 
 
 @given(st.integers(1, 3_600_000_000_000), st.sampled_from((1_000_000, 4_000_000, 10_000_000)))
