@@ -3,9 +3,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sentinel.event import Event, Incident, Kind, Quarantine
+from sentinel.event import Event, Incident, Json, Kind, Quarantine
+
+
+class IncidentKeys:
+    """Names for incidents, each given once in a daemon's life.
+
+    Whoever opens incidents takes its keys from the same one: the journal numbers
+    them by key.
+    """
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def new(self) -> int:
+        """A key that was never given before."""
+        self._last += 1
+        return self._last
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +75,25 @@ class EndCut:
     by: str
 
 
-Effect = Shut | Open | Log | Keep | KeepCut | EndCut
+@dataclass(frozen=True, slots=True)
+class KeepLease:
+    """Keep the state of a DHCP client; the latest of a key replaces those before.
+
+    `state` is JSON of at most journal_rows.LARGEST_LEASE_BYTES, and is not changed
+    after: another thread writes it down.
+    """
+
+    key: str
+    port: str
+    saved_wall_ns: int
+    state: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetLease:
+    """Forget the state of a DHCP client."""
+
+    key: str
+
+
+Effect = Shut | Open | Log | Keep | KeepCut | EndCut | KeepLease | ForgetLease

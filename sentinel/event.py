@@ -78,6 +78,16 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Moment:
+    """One line of an incident's time line."""
+
+    time_ns: int
+    place: str
+    """The device that saw it, or what else says so, e.g. "journal"."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """One cause at one port, however many frames. `id` 0: not yet in the journal."""
 
@@ -103,6 +113,8 @@ class Incident:
     """One plain sentence."""
     uplink: bool = False
     """Seen at an uplink; `port` is then the uplink, unless the offender is known."""
+    evidence: tuple[Moment, ...] = ()
+    """What it rests on, the oldest first; `sentinel.detect.evidence` keeps it bounded."""
 
     def to_dict(self) -> dict[str, Any]:
         """The incident as a JSON object."""

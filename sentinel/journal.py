@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The journal: a numbered log of events, and the state of incidents and quarantines.
+"""The journal: a numbered log of events, and the states of incidents, cuts and leases.
 
 What a call has acknowledged is on the disk, or the call said otherwise. While the
 disk is full or read-only, entries wait in memory, in order; a damaged file is moved
@@ -14,15 +14,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from sentinel.errors import JournalError
-from sentinel.event import Entry, Event, Incident, PastCut, Quarantine
+from sentinel.event import Entry, Event, Incident, Json, PastCut, Quarantine
 from sentinel.journal_file import journal_size_bytes
 from sentinel.journal_keeper import Keeper
+from sentinel.journal_prune import MOST_LEASES
 from sentinel.journal_queue import CutKey
 from sentinel.journal_rows import (
     CUT_CAUSE,
@@ -33,10 +34,14 @@ from sentinel.journal_rows import (
     INCIDENT_CLOSED,
     INCIDENT_PORT,
     INCIDENT_UPDATED,
+    KeptLease,
     Row,
     entry_of,
     incident_of,
     incident_row,
+    lease_key,
+    lease_of,
+    lease_row,
     quarantine_of,
     quarantine_row,
 )
@@ -49,6 +54,7 @@ from sentinel.journal_schema import (
     INCIDENTS_OF_PORT,
     INCIDENTS_OPEN,
     INCIDENTS_OPEN_OF_PORT,
+    LEASES,
     OLDEST_SEQ,
 )
 from sentinel.vm import VmIdentity
@@ -165,6 +171,30 @@ class Journal:
         self._waiting.release((ifindex, since_wall_ns), released_wall_ns, released_by)
         self._soon()
 
+    def save_lease(
+        self, key: str, port: str, saved_wall_ns: int, state: Mapping[str, Json]
+    ) -> bool:
+        """Keep the state of a DHCP client, by its key; the same again replaces it.
+
+        False if it is too large to be kept (LARGEST_LEASE_BYTES): then none is.
+        """
+        self._keeper.refuse_if_closed()
+        row = lease_row(key, port, saved_wall_ns, state)
+        if row is None:
+            self.forget_lease(key)
+            return False
+        self._waiting.add_lease(row)
+        self._soon()
+        return True
+
+    def forget_lease(self, key: str) -> None:
+        """Forget the state of a DHCP client; nothing if there is none."""
+        self._keeper.refuse_if_closed()
+        kept_key = lease_key(key)
+        if kept_key is not None:
+            self._waiting.forget_lease(kept_key)
+            self._soon()
+
     # What is read.
 
     def events_after(self, cursor: int, limit: int = 1000) -> list[Entry]:
@@ -210,7 +240,7 @@ class Journal:
             key = (port,)
             query = INCIDENTS_OPEN_OF_PORT if open_only else INCIDENTS_OF_PORT
         rows = {row[0]: row for row in self._keeper.fetch(query, (*key, since_ns, limit))}
-        for row in self._waiting.incidents.values():
+        for row in self._waiting.incidents.rows.values():
             rows.pop(row[0], None)
             if (
                 row[INCIDENT_UPDATED] >= since_ns
@@ -257,6 +287,20 @@ class Journal:
         """How many of `past_cuts` a check made; what was ordered is no relapse."""
         return sum(cut.cause != "order" for cut in self.past_cuts(port, vm, since_ns))
 
+    def leases(self) -> list[KeptLease]:
+        """The states of DHCP clients, the last saved first, at most MOST_LEASES.
+
+        Raises JournalError if they are not readable.
+        """
+        rows = {row[0]: row for row in self._keeper.fetch(LEASES, (MOST_LEASES,))}
+        for key, row in self._waiting.leases.rows.items():
+            rows.pop(key, None)
+            if len(row) > 1:
+                rows[key] = row
+        kept = [lease_of(row) for row in rows.values()]
+        kept.sort(key=lambda lease: lease.saved_wall_ns, reverse=True)
+        return kept[:MOST_LEASES]
+
     # What is done from time to time.
 
     def prune(self, now_ns: int) -> bool:
@@ -290,12 +334,12 @@ class Journal:
     def _overlaid(self, rows: list[Row]) -> list[Row]:
         """Rows of quarantines with what still waits laid over them."""
         found: dict[CutKey, Row] = {(row[0], row[1]): row for row in rows}
-        for released_ns, released_by, ifindex, since_ns in self._waiting.releases.values():
+        for released_ns, released_by, ifindex, since_ns in self._waiting.releases.rows.values():
             key = (ifindex, since_ns)
             if key in found:
                 row = found[key]
                 found[key] = (*row[:CUT_RELEASED], released_ns, released_by)
-        return list((found | self._waiting.cuts).values())
+        return list((found | self._waiting.cuts.rows).values())
 
     def _soon(self) -> None:
         if not self._is_together:

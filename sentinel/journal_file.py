@@ -12,21 +12,26 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sentinel.journal_prune import Limits, Pruned, prune_by_age, prune_by_size
+from sentinel.journal_migrate import migrate, pretend
+from sentinel.journal_prune import Limits, Pruned, prune_by_age, prune_by_size, trim_leases
 from sentinel.journal_queue import Batch
 from sentinel.journal_rows import Row
 from sentinel.journal_schema import (
+    FORGET_LEASE,
     HIGHEST_NUMBER,
     INSERT_EVENT,
     RELEASE_QUARANTINE,
     SAVE_INCIDENT,
+    SAVE_LEASE,
     SAVE_QUARANTINE,
+    SCHEMA_VERSION,
     UnusableFileError,
     create,
-    is_ours,
+    version_of,
 )
 
 CHECK_SECONDS: Final = 1.0
@@ -35,13 +40,25 @@ _BUSY_SECONDS: Final = 0.25
 _OPCODES_BETWEEN_LOOKS: Final = 20_000
 
 
+@dataclass(slots=True)
+class Looked:
+    """Which file was last looked through and found sound; None: no one yet.
+
+    So that one that cannot be opened for another reason, and is tried again and
+    again, is looked through once.
+    """
+
+    file: tuple[int, ...] | None = None
+
+
 class JournalFile:
     """An open journal."""
 
-    def __init__(self, path: Path, limits: Limits) -> None:
-        """Open the file, or make it."""
+    def __init__(self, path: Path, limits: Limits, looked: Looked) -> None:
+        """Open the file, or make it, or make one of this version of it."""
         self._path = path
         self._limits = limits
+        self._looked = looked
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a directory: move it out of the way")
         if _size_bytes(path) == 0 and log_size_bytes(path) > 0:
@@ -59,7 +76,8 @@ class JournalFile:
         connection = self.connection
         connection.execute("PRAGMA trusted_schema = OFF")
         connection.execute("PRAGMA cell_size_check = ON")
-        self.was_there = is_ours(connection)
+        version = version_of(connection)
+        self.was_there = version > 0
         """Whether the file held a journal already."""
         if not self.was_there:
             create(connection)
@@ -69,11 +87,21 @@ class JournalFile:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA wal_autocheckpoint = {self._limits.checkpoint_pages}")
         connection.execute(f"PRAGMA journal_size_limit = {self._limits.wal_bytes // 2}")
-        _look_through(connection)
+        self._look_once()
+        if 0 < version < SCHEMA_VERSION:
+            with self._transaction():
+                migrate(connection, version)
         status = self._path.stat()
         self._identity = (status.st_dev, status.st_ino)
         self.highest_event = self._highest("event")
         self.highest_incident = self._highest("incident")
+
+    def _look_once(self) -> None:
+        status = self._path.stat()
+        file = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if file != self._looked.file:
+            _look_through(self.connection)
+            self._looked.file = file
 
     @property
     def is_current(self) -> bool:
@@ -100,6 +128,12 @@ class JournalFile:
             self.connection.executemany(SAVE_INCIDENT, batch.incidents)
             self.connection.executemany(SAVE_QUARANTINE, batch.cuts)
             self.connection.executemany(RELEASE_QUARANTINE, batch.releases)
+            if batch.leases:
+                saved = [row for row in batch.leases if len(row) > 1]
+                forgotten = [row for row in batch.leases if len(row) == 1]
+                self.connection.executemany(FORGET_LEASE, forgotten)
+                self.connection.executemany(SAVE_LEASE, saved)
+                trim_leases(self.connection, self._limits)
 
     def prune_by_age(self, before_wall_ns: int) -> Pruned:
         """One step, in a transaction of its own."""
@@ -164,7 +198,7 @@ def fetch_unwritable(path: Path, query: str, parameters: tuple[Any, ...]) -> lis
     uri = f"{path.absolute().as_uri()}?immutable=1"
     connection = _connect(uri)
     try:
-        is_ours(connection)
+        pretend(connection, version_of(connection) or SCHEMA_VERSION)
         return connection.execute(query, parameters).fetchall()
     finally:
         connection.close()

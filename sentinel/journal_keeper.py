@@ -21,7 +21,7 @@ from sentinel import event as events
 from sentinel.durations import format_duration
 from sentinel.errors import JournalError
 from sentinel.event import Event
-from sentinel.journal_file import JournalFile, fetch_unwritable, log_size_bytes
+from sentinel.journal_file import JournalFile, Looked, fetch_unwritable, log_size_bytes
 from sentinel.journal_marks import SYNC_EVERY, Marks, Numbers
 from sentinel.journal_prune import limits_of
 from sentinel.journal_queue import Waiting
@@ -70,6 +70,7 @@ class Keeper:
         self.numbers = self._marks.numbers
         self._numbered = False
         self._file: JournalFile | None = None
+        self._looked = Looked()
         self._error: Exception | None = None
         self._trouble_since_ns: int | None = None
         self._waited = 0
@@ -222,7 +223,7 @@ class Keeper:
             self._close_file()
             self._tell_damage(f"{self.path} was removed or replaced while it was in use")
         if self._file is None:
-            self._file = JournalFile(self.path, self._limits)
+            self._file = JournalFile(self.path, self._limits, self._looked)
             self._number(self._file)
             self.entries = self._file.count_events()
         if self._to_salvage is not None:

@@ -18,6 +18,7 @@ _SHM_BYTES: Final = 32_768
 _MOST_WAL_BYTES: Final = 8 << 20
 _MOST_ROWS: Final = 500
 _VACUUM_PAGES: Final = 256
+MOST_LEASES: Final = 20_000
 
 # Each: what to delete by age, with its parameters (before, at most).
 OLD_EVENTS: Final = (
@@ -33,6 +34,14 @@ OLD_QUARANTINES: Final = (
     "INDEXED BY quarantine_released WHERE released_wall_ns IS NOT NULL AND released_wall_ns < ? "
     "ORDER BY released_wall_ns LIMIT ?)"
 )
+OLD_LEASES: Final = (
+    "DELETE FROM lease WHERE rowid IN (SELECT rowid FROM lease INDEXED BY lease_by_time "
+    "WHERE saved_wall_ns < ? ORDER BY saved_wall_ns LIMIT ?)"
+)
+SURPLUS_LEASES: Final = (
+    "DELETE FROM lease WHERE rowid IN (SELECT rowid FROM lease INDEXED BY lease_by_time "
+    "ORDER BY saved_wall_ns DESC LIMIT ? OFFSET ?)"
+)
 FIRST_EVENTS: Final = "DELETE FROM event WHERE seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?)"
 OLDEST_EVENT: Final = "SELECT time_ns FROM event ORDER BY seq LIMIT 1"
 OLDEST_INCIDENT: Final = "SELECT min(updated_wall_ns) FROM incident INDEXED BY incident_by_update"
@@ -40,6 +49,7 @@ OLDEST_QUARANTINE: Final = (
     "SELECT min(released_wall_ns) FROM quarantine INDEXED BY quarantine_released "
     "WHERE released_wall_ns IS NOT NULL"
 )
+OLDEST_LEASE: Final = "SELECT min(saved_wall_ns) FROM lease INDEXED BY lease_by_time"
 _FAR_FUTURE_NS: Final = 1 << 62
 
 
@@ -91,7 +101,7 @@ def prune_by_age(connection: sqlite3.Connection, before_wall_ns: int, limits: Li
     """
     removed = [
         connection.execute(statement, (before_wall_ns, limits.rows)).rowcount
-        for statement in (OLD_EVENTS, OLD_INCIDENTS, OLD_QUARANTINES)
+        for statement in (OLD_EVENTS, OLD_INCIDENTS, OLD_QUARANTINES, OLD_LEASES)
     ]
     return Pruned(removed[0], max(removed) >= limits.rows)
 
@@ -107,6 +117,7 @@ def prune_by_size(connection: sqlite3.Connection, limits: Limits) -> Pruned:
                 (FIRST_EVENTS, OLDEST_EVENT),
                 (OLD_INCIDENTS, OLDEST_INCIDENT),
                 (OLD_QUARANTINES, OLDEST_QUARANTINE),
+                (OLD_LEASES, OLDEST_LEASE),
             )
         }
         present = {key: value for key, value in oldest_ns.items() if value is not None}
@@ -114,7 +125,11 @@ def prune_by_size(connection: sqlite3.Connection, limits: Limits) -> Pruned:
             return Pruned(0, False)
         statement = min(present, key=lambda key: present[key])
         by_seq = statement is FIRST_EVENTS
-        parameters = (limits.rows,) if by_seq else (_FAR_FUTURE_NS, limits.rows)
+        before_ns = _FAR_FUTURE_NS
+        if statement is OLD_LEASES and len(present) > 1:
+            # A state that is still true is not to go because one beside it is old.
+            before_ns = sorted(present.values())[1] + 1
+        parameters = (limits.rows,) if by_seq else (before_ns, limits.rows)
         removed = connection.execute(statement, parameters).rowcount
         events = removed if by_seq else 0
     if _pages(connection) * PAGE_BYTES > limits.file_bytes:
@@ -128,6 +143,11 @@ def prune_by_size(connection: sqlite3.Connection, limits: Limits) -> Pruned:
             and _pages(connection) > _pages(connection, used=True)
         ),
     )
+
+
+def trim_leases(connection: sqlite3.Connection, limits: Limits) -> None:
+    """Remove the oldest leases beyond MOST_LEASES; looks at no more than that many."""
+    connection.execute(SURPLUS_LEASES, (limits.rows, MOST_LEASES))
 
 
 def _first(connection: sqlite3.Connection, query: str) -> int | None:

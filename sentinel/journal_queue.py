@@ -9,22 +9,50 @@ newest once there is no more room, and are counted.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from sentinel.journal_rows import CUT_RELEASED, CUT_RELEASED_BY, Row
 
 MOST_EVENTS: Final = 10_000
 MOST_EVENT_BYTES: Final = 8 << 20
 MOST_STATES: Final = 4096
-"""Of incidents, of quarantines and of releases each."""
+"""Of incidents, of quarantines, of releases and of leases each."""
+MOST_STATE_BYTES: Final = 8 << 20
+"""Likewise."""
 _ROW_OVERHEAD_BYTES: Final = 128
 
 _KeyT = TypeVar("_KeyT")
 
 CutKey = tuple[int, int]
 """ifindex and since_wall_ns."""
+
+
+class Latest(Generic[_KeyT]):
+    """The latest row of each key, the keys in the order they came; bounded."""
+
+    def __init__(self) -> None:
+        self.rows: dict[_KeyT, Row] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def put(self, key: _KeyT, row: Row) -> int:
+        """Take a row; returns how many others had to go for it."""
+        self._bytes += _state_bytes(row) - _state_bytes(self.rows.get(key))
+        self.rows[key] = row
+        lost = 0
+        while len(self.rows) > MOST_STATES or self._bytes > MOST_STATE_BYTES:
+            self.drop(next(iter(self.rows)))
+            lost += 1
+        return lost
+
+    def drop(self, key: _KeyT) -> None:
+        """Forget a key's row, if there is one."""
+        self._bytes -= _state_bytes(self.rows.pop(key, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +63,16 @@ class Batch:
     incidents: list[Row]
     cuts: list[Row]
     releases: list[Row]
+    leases: list[Row]
+    """A row of the key alone: to be forgotten."""
 
     @property
     def rows(self) -> int:
         """How many rows these are."""
-        return len(self.events) + len(self.incidents) + len(self.cuts) + len(self.releases)
+        return sum(
+            len(rows)
+            for rows in (self.events, self.incidents, self.cuts, self.releases, self.leases)
+        )
 
 
 @dataclass(slots=True)
@@ -47,21 +80,27 @@ class Waiting:
     """The queue: events in order, and the latest state of what changes."""
 
     events: deque[Row] = field(default_factory=deque)
-    incidents: dict[int, Row] = field(default_factory=dict)
-    cuts: dict[CutKey, Row] = field(default_factory=dict)
-    releases: dict[CutKey, Row] = field(default_factory=dict)
+    incidents: Latest[int] = field(default_factory=Latest)
+    cuts: Latest[CutKey] = field(default_factory=Latest)
+    releases: Latest[CutKey] = field(default_factory=Latest)
     """Of quarantines that are on the disk: the parameters of RELEASE_QUARANTINE."""
+    leases: Latest[str] = field(default_factory=Latest)
+    """A row of the key alone: to be forgotten."""
     lost: int = 0
     """How many had no room, ever."""
     _event_bytes: int = 0
 
     def __len__(self) -> int:
-        return len(self.events) + len(self.incidents) + len(self.cuts) + len(self.releases)
+        return len(self.events) + self._states
 
     @property
     def has_states(self) -> bool:
         """Whether anything but events waits."""
-        return bool(self.incidents or self.cuts or self.releases)
+        return self._states > 0
+
+    @property
+    def _states(self) -> int:
+        return len(self.incidents) + len(self.cuts) + len(self.releases) + len(self.leases)
 
     def add_event(self, row: Row) -> None:
         """Queue an event's row; the oldest goes if there is no room."""
@@ -73,41 +112,44 @@ class Waiting:
 
     def add_incident(self, row: Row) -> None:
         """Queue an incident's row; it replaces an older state of the same incident."""
-        self.incidents[row[0]] = row
-        self._bound(self.incidents)
+        self.lost += self.incidents.put(row[0], row)
 
     def add_cut(self, row: Row) -> None:
         """Queue a quarantine's row."""
         key = (row[0], row[1])
-        self.cuts[key] = row
-        self.releases.pop(key, None)
-        self._bound(self.cuts)
+        self.releases.drop(key)
+        self.lost += self.cuts.put(key, row)
 
     def release(self, key: CutKey, released_wall_ns: int, released_by: str) -> None:
         """Queue a quarantine's end, whether its beginning is on the disk or waits here."""
-        waiting = self.cuts.get(key)
+        waiting = self.cuts.rows.get(key)
         if waiting is not None:
             row = list(waiting)
             row[CUT_RELEASED], row[CUT_RELEASED_BY] = released_wall_ns, released_by
-            self.cuts[key] = tuple(row)
+            self.cuts.put(key, tuple(row))
         else:
-            self.releases[key] = (released_wall_ns, released_by, *key)
-            self._bound(self.releases)
+            self.lost += self.releases.put(key, (released_wall_ns, released_by, *key))
+
+    def add_lease(self, row: Row) -> None:
+        """Queue a DHCP client's row; it replaces an older state of the same client."""
+        self.lost += self.leases.put(row[0], row)
+
+    def forget_lease(self, key: str) -> None:
+        """Queue a DHCP client's end."""
+        self.lost += self.leases.put(key, (key,))
 
     def batch(self, most_rows: int, most_bytes: int) -> Batch:
         """The oldest rows, up to both bounds but never none if anything waits."""
-        events: list[Row] = []
-        room = most_bytes
-        for row in islice(self.events, most_rows):
-            room -= _size_bytes(row)
-            if events and room < 0:
-                break
-            events.append(row)
+        room = _Room(most_rows, most_bytes)
+        # Cuts first: that an event tells of one is worth little if it is forgotten.
+        cuts = room.take(self.cuts.rows.values(), _state_bytes)
+        releases = room.take(self.releases.rows.values(), _state_bytes)
         return Batch(
-            events,
-            list(islice(self.incidents.values(), most_rows)),
-            list(islice(self.cuts.values(), most_rows)),
-            list(islice(self.releases.values(), most_rows)),
+            room.take(self.events, _size_bytes),
+            room.take(self.incidents.rows.values(), _state_bytes),
+            cuts,
+            releases,
+            room.take(self.leases.rows.values(), _state_bytes),
         )
 
     def done(self, batch: Batch) -> None:
@@ -116,22 +158,45 @@ class Waiting:
             self.events.popleft()
             self._event_bytes -= _size_bytes(row)
         for row in batch.incidents:
-            del self.incidents[row[0]]
+            self.incidents.drop(row[0])
         for row in batch.cuts:
-            del self.cuts[(row[0], row[1])]
+            self.cuts.drop((row[0], row[1]))
         for row in batch.releases:
-            del self.releases[(row[2], row[3])]
+            self.releases.drop((row[2], row[3]))
+        for row in batch.leases:
+            self.leases.drop(row[0])
 
     def renumber(self, first: int) -> int:
         """Give the waiting events new numbers from `first` on; returns the next free one."""
         self.events = deque((first + at, *row[1:]) for at, row in enumerate(self.events))
         return first + len(self.events)
 
-    def _bound(self, states: dict[_KeyT, Row]) -> None:
-        while len(states) > MOST_STATES:
-            del states[next(iter(states))]
-            self.lost += 1
+
+class _Room:
+    """What is left of a transaction's bounds: rows of each kind, bytes of all together."""
+
+    def __init__(self, most_rows: int, most_bytes: int) -> None:
+        self._most_rows = most_rows
+        self._bytes = most_bytes
+        self._is_empty = True
+
+    def take(self, rows: Iterable[Row], size_of: Callable[[Row], int]) -> list[Row]:
+        taken = []
+        for row in islice(rows, self._most_rows):
+            size_bytes = size_of(row)
+            if size_bytes > self._bytes and not self._is_empty:
+                break
+            self._bytes -= size_bytes
+            self._is_empty = False
+            taken.append(row)
+        return taken
 
 
 def _size_bytes(row: Row) -> int:
     return _ROW_OVERHEAD_BYTES + len(row[5] or "") + len(row[6])
+
+
+def _state_bytes(row: Row | None) -> int:
+    if row is None:
+        return 0
+    return _ROW_OVERHEAD_BYTES + sum(len(value) for value in row if isinstance(value, str))

@@ -19,6 +19,7 @@ from sentinel.journal_rows import Row
 from sentinel.journal_schema import (
     INSERT_EVENT,
     SAVE_INCIDENT,
+    SAVE_LEASE,
     SAVE_QUARANTINE,
     UnusableFileError,
 )
@@ -28,6 +29,8 @@ MOST_ASIDE: Final = 3
 SALVAGE_SECONDS: Final = 5.0
 _ROWS_AT_A_TIME: Final = 500
 _LONGEST_STEP: Final = 64
+_NO_LIST: Final = "[]"
+"""What a version-1 incident lacks, its evidence."""
 _COMPANIONS: Final = ("-wal", "-shm")
 
 # Newest first; by rowid alone, since the indexes may be what is damaged.
@@ -41,6 +44,11 @@ _TABLES: Final = (
         "SELECT rowid, * FROM incident WHERE rowid <= ? ORDER BY rowid DESC",
         SAVE_INCIDENT,
         "SELECT max(rowid) FROM incident",
+    ),
+    (
+        "SELECT rowid, * FROM lease WHERE rowid <= ? ORDER BY rowid DESC",
+        SAVE_LEASE,
+        "SELECT max(rowid) FROM lease",
     ),
     (
         "SELECT rowid, * FROM event WHERE rowid <= ? ORDER BY rowid DESC",
@@ -132,7 +140,7 @@ def salvage(aside: Path, fresh: sqlite3.Connection, most_bytes: int, numbers: Nu
     with contextlib.suppress(sqlite3.Error):
         damaged.execute("PRAGMA writable_schema = ON")
     try:
-        known = (0, numbers.incident, numbers.given)
+        known = (0, numbers.incident, 0, numbers.given)
         for (query, insert, highest), given in zip(_TABLES, known, strict=True):
             chunk: list[Row] = []
             at = _highest(damaged, query, highest, given)
@@ -170,13 +178,18 @@ def _insert(fresh: sqlite3.Connection, insert: str, rows: list[Row]) -> int:
     try:
         for row in rows:
             with contextlib.suppress(sqlite3.IntegrityError):
-                fresh.execute(ignoring, row)
+                fresh.execute(ignoring, _fitted(row, insert.count("?")))
         fresh.execute("COMMIT")
     except sqlite3.Error:
         if fresh.in_transaction:
             fresh.execute("ROLLBACK")
         raise
     return fresh.total_changes - before
+
+
+def _fitted(row: Row, columns: int) -> Row:
+    """A row of another version of the journal: new columns were added at the end."""
+    return (*row[:columns], *[_NO_LIST] * (columns - len(row)))
 
 
 def _highest(damaged: sqlite3.Connection, query: str, highest: str, given: int) -> int:

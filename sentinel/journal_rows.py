@@ -8,15 +8,23 @@ cannot be shown helps nobody.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import orjson
 
-from sentinel.event import Entry, Event, Incident, Json, Quarantine
+from sentinel.detect.evidence import MOST_MOMENTS, bounded
+from sentinel.event import Entry, Event, Incident, Json, Moment, Quarantine
 from sentinel.vm import UNKNOWN_VM, VmIdentity
 
 LARGEST_BODY_BYTES: Final = 16_384
+LARGEST_EVIDENCE_BYTES: Final = 12_288
+LARGEST_LEASE_BYTES: Final = 16_384
+LONGEST_KEY_CHARS: Final = 1024
+_FEWER: Final = (MOST_MOMENTS, MOST_MOMENTS // 2, MOST_MOMENTS // 4, MOST_MOMENTS // 8, 2)
+"""Moments to try with, until what they are part of is no longer too large."""
 
 Row = tuple[Any, ...]
 
@@ -32,9 +40,23 @@ CUT_RELEASED: Final = 11
 CUT_RELEASED_BY: Final = 12
 
 
+class KeptLease(NamedTuple):
+    """The state of a DHCP client as it was kept; `state` is empty if it is damaged."""
+
+    key: str
+    port: str
+    saved_wall_ns: int
+    state: dict[str, Json]
+
+
 def event_row(seq: int, event: Event) -> Row:
     """An event as it is stored; never raises, whatever the event holds."""
     body = _json(event.body)
+    evidence = event.body.get("evidence")
+    if isinstance(evidence, list | tuple) and (
+        len(evidence) > MOST_MOMENTS or len(body) > LARGEST_BODY_BYTES
+    ):
+        body = _with_less_evidence(event.body)
     if len(body) > LARGEST_BODY_BYTES:
         body = _json({"message": "too large to be kept", "bytes": len(body)})
     return (
@@ -80,6 +102,7 @@ def incident_row(number: int, incident: Incident) -> Row:
         _text(incident.frame_hex),
         _text(incident.summary),
         int(incident.uplink),
+        _evidence_text(incident.evidence),
     )
 
 
@@ -103,6 +126,7 @@ def incident_of(row: Row) -> Incident:
         frame_hex=str(row[13]),
         summary=str(row[14]),
         uplink=bool(row[15]),
+        evidence=_evidence_of(row[16]) if len(row) > 16 else (),
     )
 
 
@@ -139,6 +163,67 @@ def quarantine_of(row: Row) -> Quarantine:
         until_wall_ns=row[9],
         relapses=_number(row[10]),
     )
+
+
+def lease_row(key: str, port: str, saved_wall_ns: int, state: Mapping[str, Json]) -> Row | None:
+    """A DHCP client's state as it is stored; None if it is too large to be."""
+    kept_key, text = lease_key(key), _json(state)
+    if kept_key is None or len(text.encode()) > LARGEST_LEASE_BYTES:
+        return None
+    return (kept_key, _text(port), _integer(saved_wall_ns), text)
+
+
+def lease_key(key: str) -> str | None:
+    """A key as it is stored; None if it is too long to be."""
+    text = _text(key)
+    return text if len(text) <= LONGEST_KEY_CHARS else None
+
+
+def lease_of(row: Row) -> KeptLease:
+    """The state in a row."""
+    try:
+        state = orjson.loads(row[3])
+    except (orjson.JSONDecodeError, TypeError):
+        state = None
+    kept = state if isinstance(state, dict) else {}
+    return KeptLease(str(row[0]), str(row[1]), _number(row[2]), kept)
+
+
+def _evidence_text(evidence: Sequence[Moment]) -> str:
+    """The time line as JSON that fits, of as many moments as can be."""
+    for most in _FEWER:
+        text = _json(bounded(evidence, most))
+        if len(text.encode()) <= LARGEST_EVIDENCE_BYTES:
+            return text
+    return "[]"
+
+
+def _with_less_evidence(body: Mapping[str, Json]) -> str:
+    """A body that is too large, with as much of its evidence as there is room for."""
+    found = body["evidence"]
+    evidence = _moments(found if isinstance(found, list | tuple) else ())
+    for most in _FEWER:
+        text = _json({**body, "evidence": [asdict(one) for one in bounded(evidence, most)]})
+        if len(text) <= LARGEST_BODY_BYTES:
+            return text
+    return _json({**body, "evidence": []})
+
+
+def _evidence_of(text: object) -> tuple[Moment, ...]:
+    """What can be read of a time line."""
+    try:
+        found = orjson.loads(text) if isinstance(text, str) else None
+    except orjson.JSONDecodeError:
+        found = None
+    return bounded(_moments(found if isinstance(found, list) else ()))
+
+
+def _moments(found: Sequence[object]) -> list[Moment]:
+    return [
+        Moment(_number(one.get("time_ns")), str(one.get("place")), str(one.get("text")))
+        for one in found
+        if isinstance(one, dict) and "text" in one
+    ]
 
 
 _vm_decoder = msgspec.json.Decoder(VmIdentity)

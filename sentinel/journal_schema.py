@@ -11,10 +11,20 @@ import sqlite3
 from typing import Final
 
 APPLICATION_ID: Final = 0x54415053
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 PAGE_BYTES: Final = 4096
 
-_TABLES: Final = """
+EVIDENCE_COLUMN: Final = "evidence TEXT NOT NULL DEFAULT '[]'"
+LEASE_TABLE: Final = """
+CREATE TABLE lease (
+    key TEXT PRIMARY KEY NOT NULL,
+    port TEXT NOT NULL,
+    saved_wall_ns INTEGER NOT NULL,
+    state TEXT NOT NULL
+)"""
+LEASE_INDEX: Final = "CREATE INDEX lease_by_time ON lease (saved_wall_ns)"
+
+_TABLES: Final = f"""
 CREATE TABLE event (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     time_ns INTEGER NOT NULL,
@@ -41,7 +51,8 @@ CREATE TABLE incident (
     verdict TEXT NOT NULL,
     frame_hex TEXT NOT NULL,
     summary TEXT NOT NULL,
-    uplink INTEGER NOT NULL
+    uplink INTEGER NOT NULL,
+    {EVIDENCE_COLUMN}
 );
 CREATE INDEX incident_by_update ON incident (updated_wall_ns);
 CREATE INDEX incident_by_port ON incident (port, updated_wall_ns);
@@ -69,16 +80,20 @@ CREATE INDEX quarantine_by_vm ON quarantine (vm_uuid, since_wall_ns) WHERE vm_uu
 CREATE INDEX quarantine_released ON quarantine (released_wall_ns)
     WHERE released_wall_ns IS NOT NULL;
 CREATE INDEX quarantine_active ON quarantine (since_wall_ns) WHERE released_wall_ns IS NULL;
+{LEASE_TABLE};
+{LEASE_INDEX};
 """
 
 INSERT_EVENT: Final = "INSERT INTO event VALUES (?,?,?,?,?,?,?)"
 # REPLACE rather than an upsert: an incident that was pruned while open comes back whole.
-SAVE_INCIDENT: Final = "INSERT OR REPLACE INTO incident VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+SAVE_INCIDENT: Final = "INSERT OR REPLACE INTO incident VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 SAVE_QUARANTINE: Final = "INSERT OR REPLACE INTO quarantine VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)"
 RELEASE_QUARANTINE: Final = (
     "UPDATE quarantine SET released_wall_ns = ?, released_by = ? "
     "WHERE ifindex = ? AND since_wall_ns = ? AND released_wall_ns IS NULL"
 )
+SAVE_LEASE: Final = "INSERT OR REPLACE INTO lease VALUES (?,?,?,?)"
+FORGET_LEASE: Final = "DELETE FROM lease WHERE key = ?"
 
 EVENTS_AFTER: Final = "SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT ?"
 INCIDENTS: Final = (
@@ -111,16 +126,23 @@ CUTS_OF_PORT: Final = (
     "SELECT * FROM quarantine INDEXED BY quarantine_by_port "
     "WHERE port = ? AND since_wall_ns >= ? ORDER BY since_wall_ns DESC LIMIT ?"
 )
+LEASES: Final = "SELECT * FROM lease INDEXED BY lease_by_time ORDER BY saved_wall_ns DESC LIMIT ?"
 OLDEST_SEQ: Final = "SELECT min(seq) FROM event"
 HIGHEST_NUMBER: Final = "SELECT seq FROM sqlite_sequence WHERE name = ?"
+
+
+OLDEST_VERSION: Final = 1
+"""What `journal_migrate` can begin with."""
+_NAMES_SINCE: Final = {1: frozenset({"lease", "lease_by_time"})}
+"""By version: tables and indexes that came after it."""
 
 
 class UnusableFileError(Exception):
     """A file that is no journal, or not a whole one; the text says what it is."""
 
 
-def is_ours(connection: sqlite3.Connection) -> bool:
-    """Whether the open file is a journal of this version; False: it is empty.
+def version_of(connection: sqlite3.Connection) -> int:
+    """Which version of a journal the open file is, up to SCHEMA_VERSION; 0: it is empty.
 
     Raises UnusableFileError saying what the file is instead; sqlite3.Error if damaged.
     """
@@ -132,14 +154,14 @@ def is_ours(connection: sqlite3.Connection) -> bool:
         if not str(name).startswith("sqlite_")
     }
     if not names and not version:
-        return False
+        return 0
     if application != APPLICATION_ID:
         raise UnusableFileError("it is a database of another program")
-    if version != SCHEMA_VERSION:
+    if not OLDEST_VERSION <= version <= SCHEMA_VERSION:
         raise UnusableFileError(f"it has version {version} of the journal, not {SCHEMA_VERSION}")
-    if names != _expected_names():
+    if names != _expected_names() - _NAMES_SINCE.get(version, frozenset()):
         raise UnusableFileError("tables or indexes are missing from it")
-    return True
+    return int(version)
 
 
 def create(connection: sqlite3.Connection) -> None:

@@ -12,10 +12,22 @@ import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import Final, TypeVar
 
 from sentinel import event
-from sentinel.effect import Effect, EndCut, Keep, KeepCut, Log, Open, Shut
+from sentinel.effect import (
+    Effect,
+    EndCut,
+    ForgetLease,
+    Keep,
+    KeepCut,
+    KeepLease,
+    Log,
+    Open,
+    Shut,
+)
 from sentinel.errors import JournalError
 from sentinel.event import Event, Kind
 from sentinel.journal import Journal
@@ -32,17 +44,24 @@ _TELLERS: Final = {
     Kind.INCIDENT_CLOSED: event.incident_closed,
 }
 
+_Lease = KeepLease | ForgetLease
+
 _log = logging.getLogger(__name__)
 
 
 class Scribe:
-    """Carries `Log`, `Keep`, `KeepCut` and `EndCut` to the journal."""
+    """Carries what is not for the kernel to the journal.
+
+    Of a lease only the latest state waits, beside all else: however many messages
+    guests send, they take no event's place.
+    """
 
     def __init__(self, journal: Journal, on_written: Callable[[], None]) -> None:
         """`on_written` is called in the event loop after a batch."""
         self._journal = journal
         self._on_written = on_written
         self._waiting: list[Effect] = []
+        self._leases: dict[str, _Lease] = {}
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._incident_ids: dict[int, int] = {}
@@ -59,7 +78,8 @@ class Scribe:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        batch, self._waiting = self._waiting, []
+        batch = [*self._waiting, *self._leases.values()]
+        self._waiting, self._leases = [], {}
         await self._in_thread(lambda: self._write(batch))
         await self._in_thread(self._journal.close)
         self._thread.shutdown(wait=False)
@@ -73,6 +93,9 @@ class Scribe:
         for effect in effects:
             if isinstance(effect, Shut | Open):
                 continue
+            if isinstance(effect, KeepLease | ForgetLease):
+                self._put_lease(effect)
+                continue
             if len(self._waiting) >= MOST_WAITING:
                 self.lost += 1
                 continue
@@ -82,10 +105,14 @@ class Scribe:
     async def persist(self, effects: Iterable[Effect]) -> bool:
         """Have effects written now; whether they are on the disk.
 
-        False does not lose them: they wait for the disk.
+        False does not lose them: they wait for the disk. Leases are written soon.
         """
-        earlier, self._waiting = self._waiting, []
-        batch = [*earlier, *effects]
+        batch, self._waiting = self._waiting, []
+        for effect in effects:
+            if isinstance(effect, KeepLease | ForgetLease):
+                self._put_lease(effect)
+            else:
+                batch.append(effect)
         written = asyncio.ensure_future(self._in_thread(lambda: self._write(batch, True)))
         try:
             return await asyncio.wait_for(asyncio.shield(written), PERSIST_WAIT_S)
@@ -105,21 +132,33 @@ class Scribe:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._waiting:
+            while self._waiting or self._leases:
                 batch, self._waiting = self._waiting[:BATCH], self._waiting[BATCH:]
-                await self._in_thread(lambda batch=batch: self._write(batch))  # type: ignore[misc]
+                batch += [self._leases.pop(key) for key in list(islice(self._leases, BATCH))]
+                # Told to stop, it still writes what it has taken.
+                await asyncio.shield(self._in_thread(partial(self._write, batch)))
                 self._on_written()
+
+    def _put_lease(self, lease: _Lease) -> None:
+        if lease.key not in self._leases and len(self._leases) >= MOST_WAITING:
+            self.lost += 1
+            return
+        self._leases[lease.key] = lease
+        self._wake.set()
 
     def _write(self, batch: list[Effect], must_persist: bool = False) -> bool:
         """In the journal's thread. The journal keeps in memory what the disk refuses."""
-        try:
-            with self._journal.together():
-                self._journal.append(self._take(batch), must_persist=must_persist)
-        except JournalError as refused:
-            if not must_persist:
-                _log.error("the journal does not take events: %s", refused)
-            return False
-        return True
+        is_written = True
+        for start in range(0, max(1, len(batch)), BATCH):
+            try:
+                with self._journal.together():
+                    new = self._take(batch[start : start + BATCH])
+                    self._journal.append(new, must_persist=must_persist)
+            except JournalError as refused:
+                if not must_persist:
+                    _log.error("the journal does not take events: %s", refused)
+                is_written = False
+        return is_written
 
     def _take(self, batch: list[Effect]) -> list[Event]:
         """Saves the states of a batch; returns its events."""
@@ -136,6 +175,12 @@ class Scribe:
                     self._journal.close_quarantine(
                         effect.ifindex, effect.since_wall_ns, effect.released_wall_ns, effect.by
                     )
+                case KeepLease():
+                    self._journal.save_lease(
+                        effect.key, effect.port, effect.saved_wall_ns, effect.state
+                    )
+                case ForgetLease(key=key):
+                    self._journal.forget_lease(key)
         return events
 
     def _keep(self, keep: Keep) -> list[Event]:

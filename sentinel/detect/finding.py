@@ -20,6 +20,9 @@ _BPDU_WORDS: Final = {
     "other": "spanning tree of an unknown kind",
 }
 
+_DHCP_REPLIES: Final = ("offer", "ack", "nak")
+_DHCPV6: Final = "dhcpv6 "
+
 _OUTCOMES: Final = {
     "passed": "passed, as the check only counts",
     "dropped": "dropped in the kernel",
@@ -47,6 +50,10 @@ class Finding:
     summary: str
     uplink: bool
     direction: int
+    place: str = ""
+    """The device that saw it; "": not known any more."""
+    sight: str = ""
+    """What was seen there, in a few words: a line of the incident's evidence."""
 
 
 def find(record: KernelEvent, devices: Mapping[int, Device]) -> Finding | None:
@@ -76,6 +83,8 @@ def find(record: KernelEvent, devices: Mapping[int, Device]) -> Finding | None:
         summary=_summary(record, seen_at, offender),
         uplink=at_uplink,
         direction=abi.TAP_OUT if at_uplink else abi.TAP_IN,
+        place=seen_at.name,
+        sight=_sight(record),
     )
 
 
@@ -108,17 +117,44 @@ def _summary(record: KernelEvent, seen_at: Device, offender: Device | None) -> s
     )
 
 
+def _sight(record: KernelEvent) -> str:
+    outcome = _OUTCOMES.get(record.verdict, record.verdict)
+    return f"{_thing(record)} from {record.source_mac or 'no MAC'}: {outcome}"
+
+
 def _what(record: KernelEvent) -> str:
+    if record.check == "rogue_dhcp":
+        return f"a {_thing(record)}, which only a server sends"
+    if record.check == "dhcp_flood":
+        return f"more DHCP messages than the check allows, here a {_thing(record)}"
+    more = ", more than its path carries" if record.check == "size" else ""
+    return f"a {_thing(record)}{more}"
+
+
+def _thing(record: KernelEvent) -> str:
     if record.check == "bpdu":
         behind = f" behind {_tags(record.tags)}" if record.tags else ""
-        return f"a BPDU of {_BPDU_WORDS.get(record.kind, record.kind)}{behind}"
+        return f"BPDU of {_BPDU_WORDS.get(record.kind, record.kind)}{behind}"
     if record.check == "vlan":
-        return f"a frame with {_tags(record.tags)}"
+        return f"frame with {_tags(record.tags)}"
     if record.check == "size":
-        return f"a frame of {record.wire_bytes} bytes, more than its path carries"
-    if record.check == "rogue_dhcp":
-        return f"a DHCP {record.kind}, which only a server sends"
-    return "more DHCP messages than the check allows"
+        return f"frame of {record.wire_bytes} bytes"
+    return _dhcp_name(record.kind, record.check == "rogue_dhcp")
+
+
+def _dhcp_name(kind: str, is_reply: bool) -> str:
+    """A message as its RFC writes it (RFC 2131 section 2, RFC 8415 section 7.3)."""
+    if kind.startswith(_DHCPV6):
+        name = kind.removeprefix(_DHCPV6).replace("_", "-")
+        if name == "other" or name.startswith("unknown"):
+            return "DHCPv6 message of an unknown type"
+        return f"DHCPv6 {name.capitalize()}"
+    if kind == "other" or kind.startswith("unknown"):
+        # BOOTP of old has no types (RFC 951), and a type may be anything.
+        return "BOOTP reply without a DHCP type" if is_reply else "DHCP message of an unknown type"
+    if is_reply and kind not in _DHCP_REPLIES:
+        return f"BOOTP reply that calls itself DHCP{kind.upper()}"
+    return f"DHCP{kind.upper()}"
 
 
 def _tags(count: int) -> str:

@@ -12,15 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sentinel.decode import Counters
+from sentinel.detect.evidence import add_moment
 from sentinel.detect.finding import Finding, Key
-from sentinel.effect import Effect, Keep
-from sentinel.event import Incident, Kind
+from sentinel.effect import Effect, IncidentKeys, Keep
+from sentinel.event import Incident, Kind, Moment
 
 SECOND_NS: Final = 1_000_000_000
 QUIET_NS: Final = 60 * SECOND_NS
 """Without a further frame an incident is over."""
 FIRST_UPDATE_NS: Final = SECOND_NS
 LONGEST_UPDATE_NS: Final = 60 * SECOND_NS
+_QUIET: Final = f"no further frame for {QUIET_NS // SECOND_NS} s"
+_LEFT_OPEN: Final = "the daemon began anew and could not follow it further"
 
 Sample = Mapping[int, tuple[Counters, Counters]]
 """Counters by ifindex, (from the device, to the device)."""
@@ -41,11 +44,12 @@ class _Open:
 class IncidentBook:
     """Every open incident, and what the counters had said before them."""
 
-    def __init__(self) -> None:
+    def __init__(self, keys: IncidentKeys | None = None) -> None:
+        """`keys` is shared with whoever else opens incidents."""
+        self._keys = IncidentKeys() if keys is None else keys
         self._open: dict[Key, _Open] = {}
         self._settled: dict[tuple[int, int, str], int] = {}
         """Offences in incidents that are over, by (seen at, direction, check)."""
-        self._next_key = 0
 
     def __len__(self) -> int:
         return len(self._open)
@@ -69,11 +73,14 @@ class IncidentBook:
             graver = _gravity(finding.verdict) > _gravity(found.incident.verdict)
             if graver:
                 found.incident = replace(
-                    found.incident, verdict=finding.verdict, summary=finding.summary
+                    found.incident,
+                    verdict=finding.verdict,
+                    summary=finding.summary,
+                    evidence=add_moment(found.incident.evidence, _sighting(finding, now_ns)),
                 )
                 found.is_dirty = True
             return
-        self._next_key += 1
+        key = self._keys.new()
         incident = Incident(
             id=0,
             check=finding.check,
@@ -91,12 +98,26 @@ class IncidentBook:
             frame_hex=finding.frame_hex,
             summary=finding.summary,
             uplink=finding.uplink,
+            evidence=add_moment((), _sighting(finding, now_ns)),
         )
         base = self._settled.get((finding.key[0], finding.direction, finding.check), 0)
         self._open[finding.key] = _Open(
-            self._next_key, finding, incident, base, FIRST_UPDATE_NS, now_ns + FIRST_UPDATE_NS
+            key, finding, incident, base, FIRST_UPDATE_NS, now_ns + FIRST_UPDATE_NS
         )
-        yield Keep(self._next_key, incident, Kind.INCIDENT_OPENED)
+        yield Keep(key, incident, Kind.INCIDENT_OPENED)
+
+    def add_evidence(self, ifindex: int, check: str, moment: Moment) -> bool:
+        """Add to the time line of the open incident that a port's own program saw.
+
+        False if there is none. It is told and kept with the incident's next update.
+        """
+        found = self._open.get((ifindex, ifindex, check))
+        if found is None:
+            return False
+        evidence = add_moment(found.incident.evidence, moment)
+        found.incident = replace(found.incident, evidence=evidence)
+        found.is_dirty = True
+        return True
 
     def count(self, sample: Sample, now_ns: int) -> Iterator[Effect]:
         """Take counters: updates the incidents that grew, closes those that are over."""
@@ -105,7 +126,7 @@ class IncidentBook:
             if counters is not None:
                 self._grow(one, counters, now_ns)
             if now_ns - one.incident.updated_wall_ns >= QUIET_NS:
-                yield from self._close(key, one, now_ns)
+                yield from self._close(key, one, now_ns, _QUIET)
             elif one.is_dirty and now_ns >= one.next_update_ns:
                 one.is_dirty = False
                 one.update_after_ns = min(2 * one.update_after_ns, LONGEST_UPDATE_NS)
@@ -134,15 +155,17 @@ class IncidentBook:
         """The device is gone: its incidents are over, and its counters with it."""
         for key, one in list(self._open.items()):
             if ifindex in key[:2]:
-                yield from self._close(key, one, now_ns)
+                is_uplink = one.finding.uplink and ifindex == key[0]
+                gone = "the uplink is gone" if is_uplink else "the port is gone"
+                yield from self._close(key, one, now_ns, gone)
         for settled in [each for each in self._settled if each[0] == ifindex]:
             del self._settled[settled]
 
     def reopen(self, finding: Finding, incident: Incident, base: int, now_ns: int) -> int:
         """Go on with an incident that an earlier daemon left open; returns its key."""
-        self._next_key += 1
+        key = self._keys.new()
         self._open[finding.key] = _Open(
-            self._next_key,
+            key,
             finding,
             replace(incident, updated_wall_ns=now_ns),
             base,
@@ -150,20 +173,32 @@ class IncidentBook:
             now_ns,
             is_dirty=True,
         )
-        return self._next_key
+        return key
 
     def end_kept(self, incident: Incident, now_ns: int) -> Keep:
         """End an incident that an earlier daemon left open and nobody can go on with."""
-        self._next_key += 1
-        ended = replace(incident, closed_wall_ns=max(now_ns, incident.updated_wall_ns))
-        return Keep(self._next_key, ended, Kind.INCIDENT_CLOSED)
+        ended_ns = max(now_ns, incident.updated_wall_ns)
+        end = Moment(ended_ns, incident.port, _LEFT_OPEN)
+        ended = replace(
+            incident, closed_wall_ns=ended_ns, evidence=add_moment(incident.evidence, end)
+        )
+        return Keep(self._keys.new(), ended, Kind.INCIDENT_CLOSED)
 
-    def _close(self, key: Key, one: _Open, now_ns: int) -> Iterator[Effect]:
+    def _close(self, key: Key, one: _Open, now_ns: int, why: str) -> Iterator[Effect]:
         del self._open[key]
         settled = (key[0], one.finding.direction, one.finding.check)
         self._settled[settled] = max(self._settled.get(settled, 0), one.base + one.incident.frames)
-        closed = replace(one.incident, closed_wall_ns=now_ns)
+        end = Moment(now_ns, one.finding.place or one.finding.port, why)
+        closed = replace(
+            one.incident,
+            closed_wall_ns=now_ns,
+            evidence=add_moment(one.incident.evidence, end),
+        )
         yield Keep(one.key, closed, Kind.INCIDENT_CLOSED)
+
+
+def _sighting(finding: Finding, now_ns: int) -> Moment:
+    return Moment(now_ns, finding.place or finding.port, finding.sight or finding.summary)
 
 
 def _gravity(verdict: str) -> int:

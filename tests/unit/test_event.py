@@ -6,7 +6,7 @@ from __future__ import annotations
 import orjson
 
 from sentinel import event as ev
-from sentinel.event import Entry, Event, Kind
+from sentinel.event import Entry, Event, Kind, Moment
 from sentinel.vm import UNKNOWN_VM
 from tests.harness.journals import NOON_NS, VM, incident, quarantine
 
@@ -49,13 +49,22 @@ def test_every_event_is_json_with_the_same_keys() -> None:
 
 
 def test_an_incident_is_told_with_the_time_of_what_happened() -> None:
-    facts = incident(id=3, opened_wall_ns=1, updated_wall_ns=2, closed_wall_ns=3)
+    facts = incident(
+        id=3,
+        opened_wall_ns=1,
+        updated_wall_ns=2,
+        closed_wall_ns=3,
+        evidence=(Moment(1, "tap0", "BPDU"),),
+    )
     assert ev.incident_opened(facts).time_ns == 1
     assert ev.incident_updated(facts).time_ns == 2
     assert ev.incident_closed(facts).time_ns == 3
     told = ev.incident_opened(facts)
     assert (told.port, told.ifindex, told.vm) == ("tap0", 7, VM)
     assert told.body["id"] == 3
+    assert orjson.loads(orjson.dumps(told.body["evidence"])) == [
+        {"time_ns": 1, "place": "tap0", "text": "BPDU"}
+    ]
     assert told.body["frames"] == 1_000_000
     assert "port" not in told.body
 

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from sentinel.decode import NO_COUNTERS, Counters
+from sentinel.detect.evidence import MOST_MOMENTS
 from sentinel.detect.finding import Finding, find
 from sentinel.detect.incidents import QUIET_NS, IncidentBook
-from sentinel.effect import Effect, Keep
-from sentinel.event import Incident, Kind
+from sentinel.effect import Effect, IncidentKeys, Keep
+from sentinel.event import Incident, Kind, Moment
 from tests.harness.cut_facts import NOW, SECOND, VM, bpdus, device, record
 
 DEVICES = {7: device(vm=VM), 3: device(3, "uplink0", role="uplink")}
@@ -96,6 +97,96 @@ def test_what_nobody_can_go_on_with_is_ended() -> None:
     assert isinstance(end.incident, Incident)
     assert end.incident.closed_wall_ns == NOW + SECOND
     assert [one.key for one in book.note(finding(ifindex=3), "drop", NOW)] != [end.key]  # type: ignore[union-attr]
+
+
+def lines(incident: Incident) -> list[tuple[int, str, str]]:
+    return [(one.time_ns - NOW, one.place, one.text) for one in incident.evidence]
+
+
+def last(effects: list[Effect]) -> Incident:
+    (kept,) = (one for one in effects if isinstance(one, Keep))
+    return kept.incident
+
+
+def rogue(**changes: object) -> Finding:
+    return finding(check="rogue_dhcp", kind="offer", **changes)
+
+
+def test_the_time_line_tells_the_beginning_what_became_graver_and_the_end() -> None:
+    book = IncidentBook()
+    first = last(list(book.note(rogue(verdict="dropped"), "quarantine", NOW)))
+    opened = (0, "tap0", "DHCPOFFER from fa:16:3e:00:00:99: dropped in the kernel")
+    assert lines(first) == [opened]
+    list(book.note(rogue(verdict="dropped"), "quarantine", NOW + 1))
+    list(book.note(rogue(verdict="latched"), "quarantine", NOW + 2))
+    closed = last(list(book.count({}, NOW + QUIET_NS)))
+    cut = "DHCPOFFER from fa:16:3e:00:00:99: dropped in the kernel, and the port cut with it"
+    assert lines(closed) == [
+        opened,
+        (2, "tap0", cut),
+        (QUIET_NS, "tap0", "no further frame for 60 s"),
+    ]
+
+
+def test_the_time_line_says_which_device_saw_it_and_which_went() -> None:
+    book = IncidentBook()
+    list(book.note(finding(ifindex=3, offender_ifindex=7, role="uplink"), "drop", NOW))
+    (open_one,) = book.current()
+    assert (open_one.port, open_one.evidence[0].place) == ("tap0", "uplink0")
+    gone = last(list(book.device_gone(3, NOW + 1)))
+    assert lines(gone)[-1] == (1, "uplink0", "the uplink is gone")
+    list(book.note(finding(ifindex=3, offender_ifindex=7, role="uplink"), "drop", NOW))
+    assert last(list(book.device_gone(7, NOW + 1))).evidence[-1].text == "the port is gone"
+
+
+def test_decoded_messages_are_added_told_and_kept() -> None:
+    book = IncidentBook()
+    offered = Moment(NOW + 1, "tap0", "DHCPOFFER of 10.0.0.9 to fa:16:3e:00:00:01")
+    assert not book.add_evidence(7, "rogue_dhcp", offered), "there is no incident yet"
+    list(book.note(rogue(), "drop", NOW))
+    assert not book.add_evidence(7, "dhcp_flood", offered)
+    assert not book.add_evidence(8, "rogue_dhcp", offered)
+    assert book.add_evidence(7, "rogue_dhcp", offered)
+    (update,) = (one for one in book.count({}, NOW + SECOND) if isinstance(one, Keep))
+    assert update.kind == Kind.INCIDENT_UPDATED
+    assert lines(update.incident)[1:] == [(1, "tap0", offered.text)]
+    assert list(book.count({}, NOW + 2 * SECOND)) == []
+    book.add_evidence(7, "rogue_dhcp", Moment(NOW + 2 * SECOND, "tap0", "DHCPACK"))
+    (kept,) = (one for one in book.flush({}, NOW + 2 * SECOND) if isinstance(one, Keep))
+    assert kept.incident.evidence[-1].text == "DHCPACK"
+
+
+def test_however_many_are_added_the_time_line_is_bounded() -> None:
+    book = IncidentBook()
+    list(book.note(rogue(), "drop", NOW))
+    for number in range(1000):
+        book.add_evidence(7, "rogue_dhcp", Moment(NOW + number, "tap0", f"{number}"))
+    (open_one,) = book.current()
+    assert len(open_one.evidence) == MOST_MOMENTS
+    assert open_one.evidence[0].text.startswith("DHCPOFFER")
+    assert open_one.evidence[-1].text == "999"
+
+
+def test_an_incident_that_goes_on_keeps_its_time_line() -> None:
+    book = IncidentBook()
+    list(book.note(rogue(), "drop", NOW))
+    (kept,) = book.current()
+    then = IncidentBook()
+    then.reopen(rogue(), kept, 0, NOW + 1)
+    assert [one.evidence for one in then.current()] == [kept.evidence]
+    end = then.end_kept(kept, NOW + 2)
+    assert lines(end.incident)[0] == lines(kept)[0]
+    assert end.incident.evidence[-1].time_ns == NOW + 2
+
+
+def test_keys_are_shared_with_another_source_of_incidents() -> None:
+    keys = IncidentKeys()
+    book = IncidentBook(keys)
+    used = [keys.new()]
+    used += [one.key for one in book.note(finding(), "drop", NOW) if isinstance(one, Keep)]
+    used += [keys.new(), book.reopen(rogue(), book.current()[0], 0, NOW), keys.new()]
+    used += [book.end_kept(book.current()[0], NOW).key]
+    assert len(set(used)) == len(used) == 6
 
 
 def test_a_passed_bpdu_is_not_told_twice_by_the_uplink() -> None:

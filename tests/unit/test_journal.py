@@ -10,14 +10,17 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
+from sentinel.detect.evidence import LONGEST_MOMENT_CHARS, MOST_MOMENTS
 from sentinel.durations import HOUR_NS
 from sentinel.errors import JournalError
-from sentinel.event import Event, PastCut
+from sentinel.event import Event, Moment, PastCut, incident_updated
 from sentinel.journal import Journal
+from sentinel.journal_rows import LARGEST_EVIDENCE_BYTES, incident_of, incident_row
 from sentinel.vm import UNKNOWN_VM, VmIdentity
 from tests.harness.journals import NOON_NS, VM, event, incident, open_journal, quarantine
 
@@ -91,6 +94,81 @@ def test_all_that_an_event_can_hold_is_kept_or_made_harmless(journal: Journal) -
     assert got.body["nothing"] is None
     assert cut.body["message"] == "too large to be kept"
     assert journal.status().ok
+
+
+def moments(text: str, count: int = MOST_MOMENTS) -> tuple[Moment, ...]:
+    return tuple(Moment(NOON_NS + at, "tap12345678-9a", text) for at in range(count))
+
+
+def test_a_full_time_line_is_kept_whole(journal: Journal) -> None:
+    plain = incident(evidence=moments("x" * LONGEST_MOMENT_CHARS), frame_hex="ab" * 128)
+    plain = replace(plain, summary="y" * 900)
+    plain = replace(plain, id=journal.save_incident(plain))
+    journal.append([incident_updated(plain)], must_persist=True)
+    assert journal.incidents() == [plain]
+    (entry,) = journal.events_after(0)
+    told = entry.event.body["evidence"]
+    assert told == [asdict(moment) for moment in plain.evidence]
+
+
+def test_no_more_of_a_time_line_is_kept_than_its_bound(journal: Journal) -> None:
+    longer = incident(evidence=moments("x", 3 * MOST_MOMENTS))
+    journal.save_incident(longer)
+    journal.append([incident_updated(longer)])
+    (kept,) = journal.incidents()
+    (entry,) = journal.events_after(0)
+    assert len(kept.evidence) == MOST_MOMENTS
+    assert entry.event.body["evidence"] == [asdict(moment) for moment in kept.evidence]
+    assert kept.evidence[-1] == longer.evidence[-1]
+
+
+def test_an_event_that_is_too_large_loses_its_time_line_first(journal: Journal) -> None:
+    bulky = incident(evidence=moments("\x01" * LONGEST_MOMENT_CHARS), summary="y" * 9000)
+    journal.append([incident_updated(bulky)])
+    journal.append([incident_updated(replace(bulky, summary="y" * 16_000))])
+    journal.append([incident_updated(replace(bulky, summary="y" * 17_000))])
+    some, none, nothing = (entry.event.body for entry in journal.events_after(0))
+    assert some["summary"] == bulky.summary
+    lines = some["evidence"]
+    assert isinstance(lines, list)
+    assert 2 <= len(lines) < MOST_MOMENTS
+    assert lines[-1] == asdict(bulky.evidence[-1])
+    assert none["evidence"] == []
+    assert none["frames"] == bulky.frames
+    assert nothing["message"] == "too large to be kept"
+
+
+def test_a_time_line_too_large_for_its_column_keeps_its_ends(path: Path, journal: Journal) -> None:
+    kept = []
+    for letter in ("\x01", "ü", "\udc80"):
+        journal.save_incident(incident(evidence=moments(letter * LONGEST_MOMENT_CHARS)))
+        kept.append(journal.incidents(limit=1)[0].evidence)
+    assert [one[-1].time_ns - NOON_NS for one in kept] == [MOST_MOMENTS - 1] * 3
+    assert all(2 <= len(one) <= MOST_MOMENTS for one in kept)
+    with sqlite3.connect(path) as other:
+        texts = [str(row[0]) for row in other.execute("SELECT evidence FROM incident")]
+    other.close()
+    assert all(len(text.encode()) <= LARGEST_EVIDENCE_BYTES for text in texts)
+    assert kept[2][-1].text.startswith("\\udc80")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", 0), ("{}", 0), ("[", 0), ("null", 0), ("[1, [], null]", 0),
+        ('[{"time_ns": 5}, {"time_ns": 5, "place": "tap0", "text": "a"}]', 1),
+        ('[{"time_ns": "5", "place": 7, "text": ["a"]}]', 1),
+        ('[{"time_ns": 123456789012345678901234567890, "text": "a"}]', 1),
+        ("[" + ",".join(['{"text": "a"}'] * 999) + "]", MOST_MOMENTS),
+        (b"\xff\x00", 0), (None, 0), (7, 0),
+    ],
+)  # fmt: skip
+def test_a_damaged_time_line_hides_no_incident(text: object, found: int) -> None:
+    row = (*incident_row(1, incident())[:16], text)
+    read = incident_of(row)
+    assert read.frames == incident().frames
+    assert len(read.evidence) == found
+    assert all(isinstance(one.time_ns, int) for one in read.evidence)
 
 
 def test_an_incident_gets_a_number_and_keeps_its_latest_state(journal: Journal) -> None:

@@ -16,7 +16,7 @@ from sentinel import journal_prune, journal_schema
 from sentinel.durations import DAY_NS, HOUR_NS
 from sentinel.event import Event
 from sentinel.journal import Journal
-from sentinel.journal_rows import Row, event_row, incident_row, quarantine_row
+from sentinel.journal_rows import Row, event_row, incident_row, lease_row, quarantine_row
 from tests.harness.journals import NOON_NS, event, incident, open_journal, quarantine
 
 TOLERANCE = 1.1
@@ -194,6 +194,13 @@ def build(path: Path, rows: int) -> sqlite3.Connection:
         rows // 2,
     )
     fill(journal_schema.SAVE_QUARANTINE, cut, rows // 2)
+
+    def lease(number: int) -> Row:
+        row = lease_row(f"4 tap{number}", f"tap{number}", NOON_NS + number, {"at": number})
+        assert row is not None
+        return row
+
+    fill(journal_schema.SAVE_LEASE, lease, rows // 2)
     return connection
 
 
@@ -216,9 +223,15 @@ QUERIES: dict[str, tuple[str, Row]] = {
     "oldest event": (journal_prune.OLDEST_EVENT, ()),
     "oldest incident": (journal_prune.OLDEST_INCIDENT, ()),
     "oldest cut": (journal_prune.OLDEST_QUARANTINE, ()),
+    "leases": (journal_schema.LEASES, (50,)),
+    "old leases": (journal_prune.OLD_LEASES, (NOON_NS, 100)),
+    "oldest lease": (journal_prune.OLDEST_LEASE, ()),
+    "forget a lease": (journal_schema.FORGET_LEASE, ("4 tap3",)),
+    # Steps over as many rows as are kept, so its price is that of the offset.
+    "surplus leases": (journal_prune.SURPLUS_LEASES, (10, 100)),
     "release": (journal_schema.RELEASE_QUARANTINE, (1, "hold", 3, NOON_NS)),
 }
-UNBOUNDED_SCAN = ("SCAN event", "SCAN incident", "SCAN quarantine")
+UNBOUNDED_SCAN = ("SCAN event", "SCAN incident", "SCAN quarantine", "SCAN lease")
 
 
 def opcodes(connection: sqlite3.Connection, query: str, parameters: Row) -> int:

@@ -16,7 +16,7 @@ from sentinel import journal_keeper
 from sentinel.event import Event
 from sentinel.journal import Journal
 from sentinel.journal_rescue import MOST_ASIDE
-from tests.harness.journals import event, incident, open_journal, quarantine, small_disk
+from tests.harness.journals import NOON_NS, event, incident, open_journal, quarantine, small_disk
 
 PAGE = 4096
 
@@ -27,6 +27,7 @@ def filled(path: Path, count: int = 2000) -> int:
     last = journal.append([event(number, padding=100) for number in range(count)])[-1]
     journal.save_incident(incident())
     journal.save_quarantine(quarantine())
+    journal.save_lease("4 tap0", "tap0", NOON_NS, {"state": "bound"})
     journal.close()
     return last
 
@@ -111,8 +112,11 @@ def test_a_file_damaged_on_the_disk(
     assert all(one.body.get("number") == seq - 1 for seq, one in saved.items())
     assert min(seq for seq in got if seq not in saved) > last
     if saved_share:
+        assert [(one.key, one.state) for one in journal.leases()] == [
+            ("4 tap0", {"state": "bound"})
+        ]
         assert told.body["salvaged"] == len(saved) + len(journal.incidents()) + len(
-            journal.active_quarantines()
+            journal.active_quarantines() + journal.leases()
         )
         assert len(journal.incidents()) == len(journal.active_quarantines()) == 1
     assert journal.save_incident(incident()) > 1
@@ -278,7 +282,14 @@ def test_a_database_that_is_not_this_journal_is_kept_aside(
 
 
 @pytest.mark.parametrize(
-    "script", ["DROP TABLE event", "DROP INDEX incident_open", "DROP TABLE quarantine"]
+    "script",
+    [
+        "DROP TABLE event",
+        "DROP INDEX incident_open",
+        "DROP TABLE quarantine",
+        "DROP TABLE lease",
+        "DROP INDEX lease_by_time",
+    ],
 )
 def test_a_journal_with_a_part_missing(tmp_path: Path, script: str) -> None:
     path = tmp_path / "journal.db"
@@ -408,6 +419,7 @@ def test_random_damage_never_hinders_the_next_entry(tmp_path: Path, seed: int) -
     journal.append([event(number, padding=50) for number in range(600)])
     journal.save_incident(incident())
     journal.save_quarantine(quarantine())
+    journal.save_lease("4 tap0", "tap0", NOON_NS, {"state": "bound"})
     while chance.random() < 0.5:
         journal.append([event(number, padding=50) for number in range(600)])
     copy = snapshot(source, tmp_path / "b")
@@ -433,6 +445,7 @@ def test_random_damage_never_hinders_the_next_entry(tmp_path: Path, seed: int) -
     new = again.append([event(7777), event(8888)])
     all_events(again)
     again.incidents()
+    again.leases()
     again.active_quarantines()
     again.past_cuts("tap0", None, 0)
     again.prune(0)
