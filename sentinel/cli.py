@@ -108,6 +108,22 @@ def _show(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _dhcp(args: argparse.Namespace) -> int:
+    result = _asked(args, "dhcp", port=args.port)
+    if args.json:
+        return DONE
+    from sentinel.cli_dhcp import exchanges_lines, leases_lines
+
+    if args.port is None:
+        _out(leases_lines(result, _style()))
+    else:
+        from sentinel.cli_ladder import paper_for
+
+        paper = paper_for(_terminal_columns(), sys.stdout.encoding)
+        _out(exchanges_lines(result, time.time_ns(), _style(), paper))
+    return DONE
+
+
 def _incidents(args: argparse.Namespace) -> int:
     result = _asked(
         args,
@@ -279,6 +295,14 @@ def _style() -> Style:
     return style_for(sys.stdout.isatty())
 
 
+def _terminal_columns() -> int | None:
+    """How wide the terminal is; None where stdout is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError):
+        return None
+
+
 def _out(lines: Iterable[str]) -> None:
     for line in lines:
         sys.stdout.write(line + "\n")
@@ -305,6 +329,7 @@ _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "status": _status,
     "ports": _ports,
     "show": _show,
+    "dhcp": _dhcp,
     "incidents": _incidents,
     "watch": _watch,
     "quarantine": _order,

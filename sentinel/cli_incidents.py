@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Incidents and events as lines, and whose port it was."""
+"""Incidents and events as lines, what their causes are called, and whose port it was."""
 
 from __future__ import annotations
 
@@ -7,15 +7,40 @@ from sentinel.cli_text import (
     Json,
     Style,
     clip,
+    clock,
+    day,
+    difference,
+    gap,
     hexdump,
     member,
     moment,
     number,
     pairs,
     part,
+    parts,
     several,
 )
-from sentinel.terminal import harmless
+from sentinel.terminal import columns, harmless
+
+_EVIDENCE_ENDS = 4
+
+_DHCP_CAUSES = {
+    "unanswered": ("unanswered", "the server does not answer"),
+    "reply_lost": (
+        "reply lost",
+        "the server answers, but its replies do not reach the guest's port",
+    ),
+    "ignored": ("ignored", "replies pass towards the guest, and it goes on asking"),
+    "queue_stalled": (
+        "receive queue stalled",
+        "replies pass towards the guest, which does not drain its receive queue: "
+        "not a fault of DHCP",
+    ),
+    "guest_silent": ("guest silent", "it did not ask for its renewal when that was due"),
+    "lease_lost": ("lease lost", "the lease ran out before a server had renewed it"),
+    "nak_loop": ("NAK loop", "the server refuses what the client asks for, again and again"),
+    "address_conflict": ("address conflict", "somebody else uses the address, too"),
+}
 
 
 def incidents_lines(incidents: list[Json], style: Style, verbose: bool) -> list[str]:
@@ -29,11 +54,16 @@ def incidents_lines(incidents: list[Json], style: Style, verbose: bool) -> list[
 
 
 def incident_lines(incident: Json, style: Style, verbose: bool) -> list[str]:
-    """When, where, who, what, how many frames, what was done; with `verbose` the frame."""
-    kind = clip(incident.get("check"), 16)
+    """When, where, who, what, how many frames, what was done, and the evidence.
+
+    With `verbose` all of the evidence, and the frame in hex.
+    """
+    check = str(incident.get("check"))
+    of_lease = check == "dhcp"
+    kind = clip(check, 16)
     detail = incident.get("detail")
     if detail:
-        kind += f" ({clip(detail, 16)})"
+        kind += f" ({cause_name(detail) if of_lease else clip(detail, 16)})"
     closed = incident.get("closed_wall_ns")
     still = f"over since {moment(closed)}" if isinstance(closed, int) else "still open"
     verdict = str(incident.get("verdict"))
@@ -46,16 +76,25 @@ def incident_lines(incident: Json, style: Style, verbose: bool) -> list[str]:
     ]
     if incident.get("summary"):
         lines.append(f"  {harmless(str(incident['summary']))}")
+    lines += _evidence_lines(parts(incident, "evidence"), style, verbose)
     lines += pairs(
         [
             ("VM", vm_text(incident.get("vm"))),
-            ("source MAC", clip(incident.get("mac") or "unknown", 20)),
             (
-                "frames",
+                "client MAC" if of_lease else "source MAC",
+                clip(incident.get("mac") or "unknown", 20),
+            ),
+            (
+                "messages" if of_lease else "frames",
                 f"{number(incident.get('frames'))}, the last at "
                 f"{moment(incident.get('updated_wall_ns'))}",
             ),
-            ("done", style.paint(colour, _done_text(verdict, str(incident.get("action"))))),
+            (
+                "done",
+                "nothing: seen, nothing is cut for it"
+                if of_lease and verdict == "passed"
+                else style.paint(colour, _done_text(verdict, str(incident.get("action")))),
+            ),
         ]
     )
     if verbose and incident.get("frame_hex"):
@@ -81,7 +120,8 @@ def event_line(event: Json, style: Style) -> str:
     if said:
         words.append(clip(said, 300))
         if isinstance(body.get("frames"), int):
-            words.append(f"[{several(body['frames'], 'frame', 'frames')}]")
+            noun = "message" if body.get("check") == "dhcp" else "frame"
+            words.append(f"[{several(body['frames'], noun, f'{noun}s')}]")
         if kind == "order.refused":
             asked = several(body.get("times"), "time", "times")
             words.append(f"[uid {body.get('uid')}, {asked}]")
@@ -89,9 +129,53 @@ def event_line(event: Json, style: Style) -> str:
         words += [
             f"{clip(name.removesuffix('_ns'), 30)}={clip(member(name, value), 120)}"
             for name, value in body.items()
-            if value is not None
+            if value is not None and name != "evidence"
         ]
     return " ".join(words)
+
+
+def cause_name(cause: object) -> str:
+    """What is wrong with a lease, in two or three words."""
+    known = _DHCP_CAUSES.get(str(cause))
+    return known[0] if known else clip(str(cause).replace("_", " "), 24)
+
+
+def cause_sentence(cause: object) -> str:
+    """The same with what it means; a cause that is not known stands alone."""
+    known = _DHCP_CAUSES.get(str(cause))
+    return f"{known[0]}: {known[1]}" if known else cause_name(cause)
+
+
+def _evidence_lines(moments: list[Json], style: Style, verbose: bool) -> list[str]:
+    """The time line: all of it, or its first and last moments."""
+    if not moments:
+        return []
+    left_out = 0 if verbose else max(0, len(moments) - 2 * _EVIDENCE_ENDS)
+    if left_out == 1:
+        left_out = 0
+    lines = [style.paint("dim", f"    {day(moments[0].get('time_ns')) or 'unknown time'}")]
+    today = day(moments[0].get("time_ns"))
+    before_ns: object = None
+    places = max(columns(_place(one)) for one in moments)
+    for at, one in enumerate(moments):
+        time_ns = one.get("time_ns")
+        if _EVIDENCE_ENDS <= at < _EVIDENCE_ENDS + left_out:
+            if at == _EVIDENCE_ENDS:
+                lines.append(f"      … {number(left_out)} more (-v shows them)")
+        else:
+            if day(time_ns) != today:
+                today = day(time_ns)
+                lines.append(style.paint("dim", f"    {today or 'unknown time'}"))
+            place = _place(one) + " " * (places - columns(_place(one)))
+            since = gap(difference(time_ns, before_ns))
+            said = f"    {clock(time_ns):<12} {since:>9}  {place}  {clip(one.get('text', ''), 300)}"
+            lines.append(said.rstrip())
+        before_ns = time_ns
+    return lines
+
+
+def _place(moment_seen: Json) -> str:
+    return clip(moment_seen.get("place") or "", 15)
 
 
 def vm_text(vm: object) -> str:

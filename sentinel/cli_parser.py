@@ -39,6 +39,11 @@ def _grammar() -> argparse.ArgumentParser:
     show.add_argument("port", metavar="PORT")
     _takes_verbose(show)
 
+    dhcp = _command(commands, "dhcp", "leases as seen on the wire, and what happened to them")
+    dhcp.add_argument(
+        "port", metavar="PORT", nargs="?", help="draw the last exchange of each client of it"
+    )
+
     incidents = _command(commands, "incidents", "what happened, the newest first")
     incidents.add_argument("--since", type=_duration, metavar="1h", help="not older than this")
     incidents.add_argument("--port", metavar="PORT", help="of one port")
@@ -110,7 +115,9 @@ def _takes_config(parser: argparse.ArgumentParser, default: object) -> None:
 
 
 def _takes_verbose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-v", "--verbose", action="store_true", help="with the frames in hex")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="with the frames in hex and all the evidence"
+    )
 
 
 def _takes_reason(parser: argparse.ArgumentParser) -> None:

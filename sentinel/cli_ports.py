@@ -7,11 +7,13 @@ tenant or a file chose goes through `clip` or `harmless`.
 
 from __future__ import annotations
 
+from sentinel.cli_dhcp import lease_lines
 from sentinel.cli_incidents import incident_lines, vm_text
 from sentinel.cli_text import (
     Json,
     Style,
     clip,
+    exact_ago,
     left,
     member,
     moment,
@@ -27,7 +29,7 @@ from sentinel.terminal import harmless
 _COUNTED = ("bpdu", "oversized", "vlan_nested")
 _STATE_ORDER = {"quarantined": 0, "unattached": 1, "watched": 2, "trusted": 3}
 _STATE_COLOURS = {"quarantined": "red", "unattached": "yellow", "trusted": "dim"}
-_TROUBLE_HEAD = ("BPDUS", "OVERSIZED", "NESTED", "DROPPED")
+_TROUBLE_HEAD = ("BPDUS", "OVERSIZED", "NESTED", "DHCP", "DROPPED")
 
 
 def ports_lines(ports: list[Json], now_ns: int, style: Style) -> list[str]:
@@ -52,7 +54,7 @@ def ports_lines(ports: list[Json], now_ns: int, style: Style) -> list[str]:
             )
             for port in mine
         ]
-        lines += _painted(table(head, rows, range(3, 9)), mine, style)
+        lines += _painted(table(head, rows, range(3, 10)), mine, style)
     if uplinks:
         uplink_head = ("UPLINK", "STATE", "TO WIRE", "FROM WIRE", *_TROUBLE_HEAD)
         uplink_rows = [
@@ -66,7 +68,7 @@ def ports_lines(ports: list[Json], now_ns: int, style: Style) -> list[str]:
             for uplink in uplinks
         ]
         lines += [""] if mine else []
-        lines += _painted(table(uplink_head, uplink_rows, range(2, 8)), uplinks, style)
+        lines += _painted(table(uplink_head, uplink_rows, range(2, 9)), uplinks, style)
     return lines
 
 
@@ -87,7 +89,13 @@ def show_lines(shown: Json, now_ns: int, style: Style, verbose: bool) -> list[st
         facts += _quarantine_facts(quarantine, now_ns)
     for name, value in part(shown, "path").items():
         facts.append((name.removesuffix("_ns").replace("_", " "), member(name, value)))
+    for name in ("last_sent", "last_received"):
+        if f"{name}_wall_ns" in port:
+            facts.append((name.replace("_", " "), exact_ago(port[f"{name}_wall_ns"], now_ns)))
     lines += pairs(named_once(facts))
+    if "leases" in shown:
+        lines += ["", style.paint("bold", "leases")]
+        lines += [f"  {line}" for line in lease_lines(shown, style)] or ["  none seen"]
     counters = part(port, "counters")
     for direction, counts in counters.items():
         if isinstance(counts, dict):
@@ -152,8 +160,14 @@ def _trouble(port: Json, offending: str) -> tuple[str, ...]:
         for counts in counters.values()
         if isinstance(counts, dict) and isinstance(total := _total(counts.get("dropped")), int)
     ]
+    dhcp = [
+        total
+        for name in ("dhcp", "dhcp6")
+        if isinstance(total := _counter(port, offending, name), int)
+    ]
     return (
         *(number(_counter(port, offending, name)) for name in _COUNTED),
+        number(sum(dhcp) if dhcp else None),
         number(sum(dropped) if dropped else None),
     )
 

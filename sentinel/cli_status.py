@@ -62,6 +62,7 @@ def status_lines(status: Json, now_ns: int, style: Style) -> list[str]:
             ("fuse", _fuse_text(fuse)),
             ("journal", _journal_text(part(status, "journal"))),
             ("events", _events_text(part(status, "events"))),
+            *_leases_facts(status.get("dhcp")),
             ("configuration", clip(status.get("config") or "?", 200)),
             ("netlink", several(part(status, "netlink").get("resyncs"), "resync", "resyncs")),
             (
@@ -148,6 +149,20 @@ def _journal_text(journal: Json) -> str:
         if journal.get(name):
             text += f", {number(journal[name])} {words}"
     return text
+
+
+def _leases_facts(dhcp: object) -> list[tuple[str, str]]:
+    """How many DHCP clients are followed, and what of their messages was not looked at."""
+    if not isinstance(dhcp, dict):
+        return []
+    text = f"{several(dhcp.get('clients'), 'client', 'clients')} followed"
+    if dhcp.get("forgotten"):
+        text += f", {number(dhcp['forgotten'])} forgotten for want of room"
+    text += (
+        f"; of their messages {number(dhcp.get('told'))} told, "
+        f"{number(dhcp.get('suppressed'))} over the rate, {number(dhcp.get('lost'))} lost"
+    )
+    return [("DHCP", text)]
 
 
 def _events_text(events: Json) -> str:

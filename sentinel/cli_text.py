@@ -90,10 +90,78 @@ def moment(wall_ns: object) -> str:
     """A time since the epoch as local date, time and zone."""
     if not isinstance(wall_ns, int):
         return "unknown time"
+    return _local("%Y-%m-%d %H:%M:%S %z", wall_ns) or f"{wall_ns} ns"
+
+
+def exact_moment(wall_ns: object) -> str:
+    """The same with milliseconds: "2025-10-09 02:13:07.412 +0200"."""
+    if not isinstance(wall_ns, int) or not clock(wall_ns):
+        return moment(wall_ns)
+    return f"{day(wall_ns)} {clock(wall_ns)} {zone(wall_ns)}"
+
+
+def clock(wall_ns: object) -> str:
+    """Local time of day of a time since the epoch, with milliseconds; empty if unknown."""
+    at = _local("%H:%M:%S", wall_ns)
+    return f"{at}.{wall_ns // 1_000_000 % 1000:03}" if at and isinstance(wall_ns, int) else ""
+
+
+def day(wall_ns: object) -> str:
+    """Local date of a time since the epoch; empty if unknown."""
+    return _local("%Y-%m-%d", wall_ns)
+
+
+def zone(wall_ns: object) -> str:
+    """The zone that local times are told in, "+0200"; empty if unknown."""
+    return _local("%z", wall_ns)
+
+
+def _local(form: str, wall_ns: object) -> str:
+    if not isinstance(wall_ns, int):
+        return ""
     try:
-        return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(wall_ns // 1_000_000_000))
+        return time.strftime(form, time.localtime(wall_ns // 1_000_000_000))
     except (OverflowError, ValueError, OSError):
-        return f"{wall_ns} ns"
+        return ""
+
+
+def exact_ago(wall_ns: object, now_ns: int) -> str:
+    """A time since the epoch, and how long ago; None is "never"."""
+    if wall_ns is None:
+        return "never"
+    if not isinstance(wall_ns, int):
+        return moment(wall_ns)
+    return f"{exact_moment(wall_ns)} ({ago(wall_ns, now_ns)})"
+
+
+def ago(wall_ns: int, now_ns: int) -> str:
+    """How far a time is from now: "4m12s ago", "380ms ago", "in 12s"."""
+    if wall_ns > now_ns:
+        return f"in {left(wall_ns - now_ns)}"
+    past_ns = now_ns - wall_ns
+    return f"{span(past_ns) if past_ns < 1_000_000_000 else seconds(past_ns)} ago"
+
+
+def difference(later_ns: object, earlier_ns: object) -> int | None:
+    """Between two times; None unless both are known."""
+    if isinstance(later_ns, int) and isinstance(earlier_ns, int):
+        return later_ns - earlier_ns
+    return None
+
+
+def gap(duration_ns: object) -> str:
+    """How long after what was before, in at most 9 cells: "+0.1 ms", "+12.004 s", "+4m12s"."""
+    if not isinstance(duration_ns, int):
+        return ""
+    sign, long_ns = ("-", -duration_ns) if duration_ns < 0 else ("+", duration_ns)
+    if long_ns < 9_950_000:
+        return f"{sign}{long_ns / 1e6:.1f} ms"
+    thousandths = (long_ns + 500_000) // 1_000_000
+    if thousandths < 1000:
+        return f"{sign}{thousandths} ms"
+    if thousandths < 60_000:
+        return f"{sign}{thousandths // 1000}.{thousandths % 1000:03} s"
+    return clip(f"{sign}{format_duration(long_ns)}", 9)
 
 
 def span(duration_ns: object) -> str:
@@ -135,6 +203,29 @@ def part(answer: Json, name: str) -> Json:
     """The object under a name; empty if there is none."""
     part = answer.get(name)
     return part if isinstance(part, dict) else {}
+
+
+def parts(answer: object, name: str) -> list[Json]:
+    """The objects in the list under a name; empty if there is none."""
+    listed = answer.get(name) if isinstance(answer, dict) else None
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
+def wrapped(text: object, width: int) -> list[str]:
+    """A harmless text in lines of at most so many cells, broken at spaces where there are any."""
+    lines = [""]
+    for word in harmless(str(text)).split(" "):
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if columns(joined) <= width:
+            lines[-1] = joined
+            continue
+        if lines[-1]:
+            lines.append("")
+        for char in word:
+            if columns(lines[-1] + char) > width:
+                lines.append("")
+            lines[-1] += char
+    return lines
 
 
 def plain(value: object) -> str:

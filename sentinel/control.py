@@ -26,6 +26,7 @@ from sentinel.control_peer import RefusalGate, peer_of
 from sentinel.control_text import encode
 from sentinel.errors import ControlError, ProtocolError, RefusedError, TapsentinelError
 from sentinel.protocol import (
+    Dhcp,
     Incidents,
     Peer,
     Ping,
@@ -64,6 +65,9 @@ class Handler(Protocol):
 
     async def show(self, name: str) -> object:
         """Everything about one port. Raises PortGoneError for an unknown one."""
+
+    async def dhcp(self, port: str | None) -> object:
+        """Every lease, or one port's exchanges. Raises PortGoneError for an unknown one."""
 
     async def incidents(
         self, since_wall_ns: int | None, port: str | None, limit: int, open_only: bool
@@ -320,6 +324,8 @@ class ControlServer:
                 return await self._handler.ports()
             case Show(port=port):
                 return await self._handler.show(port)
+            case Dhcp(port=one):
+                return await self._handler.dhcp(one)
             case Incidents(since_wall_ns=since, port=only, limit=limit, open=open_only):
                 return await self._handler.incidents(since, only, limit, open_only)
         raise ControlError(f"no answer is known to {type(request).__name__}")

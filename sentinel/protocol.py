@@ -65,6 +65,12 @@ class Show(_Request, frozen=True, tag="show"):
     port: _Name
 
 
+class Dhcp(_Request, frozen=True, tag="dhcp"):
+    """Leases as seen on the wire; with a port, the last exchange of each of its clients."""
+
+    port: _Name | None = None
+
+
 class Incidents(_Request, frozen=True, tag="incidents"):
     """Incidents, the newest first; `since_wall_ns` is nanoseconds since the epoch."""
 
@@ -95,7 +101,7 @@ class Release(_Request, frozen=True, tag="release"):
     reason: _Reason = ""
 
 
-Request = Ping | Status | Ports | Show | Incidents | Watch | Quarantine | Release
+Request = Ping | Status | Ports | Show | Dhcp | Incidents | Watch | Quarantine | Release
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 

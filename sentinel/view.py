@@ -27,8 +27,14 @@ def port_document(
     quarantine: Quarantine | None,
     counters: tuple[Counters, Counters],
     problem: str | None,
+    last_sent_wall_ns: int | None = None,
+    last_received_wall_ns: int | None = None,
 ) -> dict[str, Any]:
-    """One entry of `ports --json`."""
+    """One entry of `ports --json`.
+
+    The clocks are when the guest (the wire, for an uplink) last sent and last got
+    any frame at all; None: never, or not known.
+    """
     from_device, to_device = counters[0].to_dict(), counters[1].to_dict()
     if device.role == "uplink":
         by_direction = {"from_wire": from_device, "to_wire": to_device}
@@ -48,6 +54,8 @@ def port_document(
         "trusted_checks": sorted(device.trusted_checks),
         "quarantine": quarantine,
         "problem": problem,
+        "last_sent_wall_ns": last_sent_wall_ns,
+        "last_received_wall_ns": last_received_wall_ns,
         "counters": by_direction,
     }
 

@@ -137,6 +137,8 @@ class CannedDaemon:
         self.status_answer: Json = dict(STATUS)
         self.ports_answer = list(ports)
         self.incidents_answer: list[Json] = []
+        self.leases_answer: list[Json] = []
+        self.exchanges_answer: dict[str, Json] = {}
         self.events: list[Json] = []
         self.orders: list[tuple[str, str, int | None, str, Peer]] = []
         self.asked: list[tuple[Any, ...]] = []
@@ -153,6 +155,12 @@ class CannedDaemon:
 
     async def show(self, name: str) -> object:
         return {"port": self._port(name), "incidents": self.incidents_answer, "path": {}}
+
+    async def dhcp(self, port: str | None) -> object:
+        if port is None:
+            return self.leases_answer
+        ifindex = self._port(port)["ifindex"]
+        return self.exchanges_answer.get(port, {"port": port, "ifindex": ifindex, "clients": []})
 
     async def incidents(
         self, since_wall_ns: int | None, port: str | None, limit: int, open_only: bool

@@ -8,7 +8,17 @@ import pytest
 from sentinel import __version__, cli_parser, protocol
 from sentinel.cli import main
 
-COMMANDS = ["daemon", "status", "ports", "show", "incidents", "watch", "quarantine", "release"]
+COMMANDS = [
+    "daemon",
+    "status",
+    "ports",
+    "show",
+    "incidents",
+    "watch",
+    "quarantine",
+    "release",
+    "dhcp",
+]
 
 
 @pytest.mark.parametrize(
@@ -35,6 +45,8 @@ COMMANDS = ["daemon", "status", "ports", "show", "incidents", "watch", "quaranti
         ("release tap1 --reason x", {"command": "release", "port": "tap1", "reason": "x"}),
         ("config check", {"command": "config", "job": "check", "file": None}),
         ("config check /f --json", {"file": "/f", "json": True}),
+        ("dhcp", {"command": "dhcp", "port": None, "json": False}),
+        ("dhcp tap1 --json", {"port": "tap1", "json": True}),
         ("doctor --json", {"command": "doctor", "json": True}),
     ],
 )
@@ -66,7 +78,8 @@ def test_what_is_understood(argv: str, members: dict[str, object]) -> None:
         "incidents --limit x",
         "watch --after -1",
         "watch --after 99999999999999999999",
-        "dhcp",
+        "dhcp tap1 tap2",
+        "dhcp --port tap1",
         "audit",
     ],
 )

@@ -30,7 +30,9 @@ def test_importing_the_command_imports_nothing_heavy() -> None:
     assert modules_after("import sentinel.cli") & HEAVY == set()
 
 
-@pytest.mark.parametrize("argv", ["ports --json", "status --json", "watch --json"])
+@pytest.mark.parametrize(
+    "argv", ["ports --json", "status --json", "watch --json", "dhcp --json", "dhcp tap1 --json"]
+)
 def test_asking_for_json_imports_nothing_heavy(argv: str) -> None:
     code = (
         "from sentinel import cli_paths\n"
@@ -40,3 +42,7 @@ def test_asking_for_json_imports_nothing_heavy(argv: str) -> None:
         f"assert main({argv.split()!r}) == 3\n"
     )
     assert modules_after(code) & HEAVY == set()
+
+
+def test_nor_does_drawing_a_ladder() -> None:
+    assert modules_after("import sentinel.cli_dhcp") & HEAVY == set()

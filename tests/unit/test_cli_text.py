@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from sentinel.cli_text import (
     Style,
+    ago,
     clip,
+    clock,
+    day,
+    exact_ago,
+    exact_moment,
+    gap,
     hexdump,
     left,
     member,
@@ -19,14 +25,17 @@ from sentinel.cli_text import (
     named_once,
     number,
     pairs,
+    parts,
     plain,
     seconds,
     several,
     size,
     style_for,
     table,
+    wrapped,
+    zone,
 )
-from sentinel.terminal import columns
+from sentinel.terminal import columns, harmless
 
 SECOND_NS = 1_000_000_000
 
@@ -126,6 +135,84 @@ def test_values_in_words() -> None:
     assert member("since_wall_ns", 0) == "1970-01-01 02:00:00 +0200"
     assert member("hold_ns", 90 * SECOND_NS) == "1m30s"
     assert member("hold_ns", None) == "none"
+
+
+@pytest.mark.parametrize(
+    ("wall_ns", "shown"),
+    [
+        (1_412_999_999, "1970-01-01 02:00:01.412 +0200"),
+        (-1, "1970-01-01 01:59:59.999 +0200"),
+        (None, "unknown time"),
+        ("x", "unknown time"),
+        (10**30, f"{10**30} ns"),
+    ],
+)
+def test_moments_with_milliseconds(wall_ns: object, shown: str) -> None:
+    assert exact_moment(wall_ns) == shown
+
+
+def test_clocks_and_days() -> None:
+    assert (clock(0), day(0), zone(0)) == ("02:00:00.000", "1970-01-01", "+0200")
+    for unknown in (None, "0", 1.5, 10**30):
+        assert (clock(unknown), day(unknown), zone(unknown)) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("duration_ns", "text"),
+    [
+        (0, "+0.0 ms"),
+        (100_000, "+0.1 ms"),
+        (9_949_999, "+9.9 ms"),
+        (9_950_000, "+10 ms"),
+        (38_000_000, "+38 ms"),
+        (999_499_999, "+999 ms"),
+        (999_500_000, "+1.000 s"),
+        (12_004_000_000, "+12.004 s"),
+        (59_999_499_999, "+59.999 s"),
+        (60_000_000_000, "+1m"),
+        (23 * 3600 * SECOND_NS + 59 * 60 * SECOND_NS, "+23h59m"),
+        (-100_000, "-0.1 ms"),
+        (None, ""),
+        ("1", ""),
+    ],
+)
+def test_gaps(duration_ns: object, text: str) -> None:
+    assert gap(duration_ns) == text
+
+
+@given(st.integers())
+def test_a_gap_fits_its_column(duration_ns: int) -> None:
+    assert len(gap(duration_ns)) <= 9
+
+
+def test_how_long_ago() -> None:
+    now_ns = 300 * SECOND_NS
+    assert ago(now_ns - 252 * SECOND_NS, now_ns) == "4m12s ago"
+    assert ago(now_ns - 380_000_000, now_ns) == "380ms ago"
+    assert ago(now_ns, now_ns) == "0s ago"
+    assert ago(now_ns + 12 * SECOND_NS, now_ns) == "in 12s"
+    assert exact_ago(None, 0) == "never"
+    assert exact_ago("x", 0) == "unknown time"
+    assert exact_ago(0, SECOND_NS) == "1970-01-01 02:00:00.000 +0200 (1s ago)"
+
+
+@given(st.text(max_size=200), st.integers(2, 40))
+def test_a_wrapped_text_fits_and_loses_nothing(text: str, width: int) -> None:
+    lines = wrapped(text, width)
+    assert all(columns(line) <= width and line.isprintable() for line in lines)
+    assert "".join(lines).replace(" ", "") == harmless(text).replace(" ", "")
+
+
+def test_wrapping_breaks_between_words() -> None:
+    assert wrapped("a queue is not drained", 12) == ["a queue is", "not drained"]
+    assert wrapped("", 5) == [""]
+
+
+def test_parts_of_an_answer() -> None:
+    assert parts({"a": [{"b": 1}, None, [], 7]}, "a") == [{"b": 1}]
+    damaged: tuple[object, ...] = (None, 7, [], "a", {}, {"a": None}, {"a": {"b": 1}})
+    for broken in damaged:
+        assert parts(broken, "a") == []
 
 
 def test_pairs() -> None:

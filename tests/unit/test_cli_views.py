@@ -134,14 +134,15 @@ class TestPorts:
             "7",
             "0",
             "0",
+            "0",
             "9",
             "4m12s",
             "left",
         ]
-        assert lines[2].split()[3:] == ["-"] * 6
-        for column in ("FROM GUEST", "TO GUEST", "BPDUS", "OVERSIZED", "NESTED", "DROPPED"):
+        assert lines[2].split()[3:] == ["-"] * 7
+        for column in ("FROM GUEST", "TO GUEST", "BPDUS", "OVERSIZED", "NESTED", "DHCP", "DROPPED"):
             assert lines[2][lines[0].index(column) + len(column) - 1] == "-"
-        assert lines[-1].split() == ["bond0", "watched", "3,000", "4,000", "0", "0", "0", "0"]
+        assert lines[-1].split() == ["bond0", "watched", "3,000", "4,000", *"00000"]
 
     def test_why_one_is_not_attached(self) -> None:
         lines = ports_lines([port("tap1", 1, state="unattached", problem=EVIL)], NOON_NS, PLAIN)

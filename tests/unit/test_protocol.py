@@ -23,6 +23,7 @@ from sentinel.errors import (
     RefusedError,
 )
 from sentinel.protocol import (
+    Dhcp,
     Incidents,
     Peer,
     Ping,
@@ -43,6 +44,9 @@ from sentinel.protocol import (
         ('{"op":"status"}', Status()),
         ('{"op":"ports"}\n', Ports()),
         ('{"op":"show","port":"tap1"}', Show("tap1")),
+        ('{"op":"dhcp"}', Dhcp(None)),
+        ('{"op":"dhcp","port":null}', Dhcp(None)),
+        ('{"op":"dhcp","port":"tap1"}', Dhcp("tap1")),
         ('{"op":"incidents"}', Incidents(None, None, 50, False)),
         (
             '{"op":"incidents","since_wall_ns":5,"port":"t","limit":1,"open":true}',
@@ -71,6 +75,10 @@ def test_requests(line: str, request_: protocol.Request) -> None:
         ('{"op":"show"}', "port"),
         ('{"op":"show","port":""}', "port"),
         ('{"op":"show","port":"' + "x" * 129 + '"}', "port"),
+        ('{"op":"dhcp","port":""}', "port"),
+        ('{"op":"dhcp","port":"' + "x" * 129 + '"}', "port"),
+        ('{"op":"dhcp","port":["tap1"]}', "port"),
+        ('{"op":"dhcp","client":"x"}', "client"),
         ('{"op":"ping","extra":1}', "extra"),
         ('{"op":"quarantine","port":"t","for_ns":0}', "for_ns"),
         ('{"op":"quarantine","port":"t","for_ns":9223372036854775808}', "for_ns"),

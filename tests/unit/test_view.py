@@ -49,6 +49,13 @@ def test_an_uplink_has_no_vm_and_its_own_directions() -> None:
     assert set(shown["counters"]) == {"from_wire", "to_wire"}
 
 
+def test_when_a_port_was_last_heard_of() -> None:
+    shown = port_document(device(), True, None, (NO_COUNTERS, NO_COUNTERS), None, 5, 7)
+    assert (shown["last_sent_wall_ns"], shown["last_received_wall_ns"]) == (5, 7)
+    never = port_document(device(), True, None, (NO_COUNTERS, NO_COUNTERS), None)
+    assert (never["last_sent_wall_ns"], never["last_received_wall_ns"]) == (None, None)
+
+
 def test_every_check_is_shown_with_its_policy() -> None:
     shown = checks_document(parse_config('[checks.vlan]\naction = "drop"\n', "c.toml"))
     assert list(shown) == list(CHECKS)
