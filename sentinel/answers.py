@@ -16,6 +16,7 @@ from sentinel.decode import NO_COUNTERS, Order
 from sentinel.effect import Effect, Log
 from sentinel.errors import PortGoneError, RefusedError
 from sentinel.inventory import Device
+from sentinel.leases import dial
 from sentinel.protocol import Peer
 from sentinel.view import checks_document, guard_document, port_document
 
@@ -64,6 +65,12 @@ class Answers:
                 "suppressed": sum(one.events_suppressed for one in totals),
                 "lost": sum(one.events_lost for one in totals),
             },
+            "dhcp": {
+                **daemon.engine.dhcp.counts(),
+                "told": sum(one.messages_told for one in totals),
+                "suppressed": sum(one.messages_suppressed for one in totals),
+                "lost": sum(one.messages_lost for one in totals),
+            },
             "journal": {**journal.to_dict(), "lost": journal.lost + daemon.scribe.lost},
             "netlink": {"resyncs": daemon.links.resyncs},
             "away": daemon.engine.cuts.all_away(),
@@ -98,6 +105,7 @@ class Answers:
             daemon.engine.cuts.active(device.ifindex),
             counters.get(device.ifindex, (NO_COUNTERS, NO_COUNTERS)),
             daemon.attachments.problems.get(device.ifindex),
+            *daemon.leases.last_seen(device.ifindex),
         )
 
     async def show(self, name: str) -> object:
@@ -110,11 +118,31 @@ class Answers:
         return {
             "port": self._port(device, daemon.counters([device.ifindex])),
             "incidents": incidents,
+            "leases": daemon.engine.dhcp.leases(time.monotonic_ns(), dial(), device.ifindex),
             "path": {
                 "bridge": device.bridge,
                 "mtu_bytes": device.mtu_bytes,
                 "path_mtu_bytes": device.path_mtu_bytes,
             },
+        }
+
+    async def dhcp(self, port: str | None) -> object:
+        """Every lease as seen on the wire, or one port's last exchanges."""
+        daemon = self._daemon
+        now_ns, now = time.monotonic_ns(), dial()
+        if port is None:
+            return daemon.engine.dhcp.leases(now_ns, now)
+        device = self._known(port)
+        sent_wall_ns, received_wall_ns = daemon.leases.last_seen(device.ifindex)
+        return {
+            "port": device.name,
+            "ifindex": device.ifindex,
+            "vm": device.vm,
+            "last_sent_wall_ns": sent_wall_ns,
+            "last_received_wall_ns": received_wall_ns,
+            "silent_since_wall_ns": daemon.leases.silent_since(device.ifindex),
+            "missed": daemon.leases.missed(device.ifindex),
+            "clients": daemon.engine.dhcp.exchanges(device.ifindex, now_ns, now),
         }
 
     async def incidents(

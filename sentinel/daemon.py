@@ -32,6 +32,7 @@ from sentinel.errors import JournalError, KernelError
 from sentinel.identity import IdentityFollower, IdentityResolver
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Inventory, Renamed
 from sentinel.journal import Journal
+from sentinel.leases import Leases
 from sentinel.link import LinkFacts
 from sentinel.loader.guard import Guard
 from sentinel.loader.ring import BATCH_RECORDS, Ring
@@ -82,6 +83,9 @@ class Daemon:
         self.accounts = Accounts(
             guard.maps, self.scribe, self.engine, self.inventory, self.attachments, self.apply
         )
+        self.leases = Leases(
+            guard.maps, self.engine, self.scribe, self.inventory.devices(), self.apply
+        )
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -101,6 +105,7 @@ class Daemon:
         await self.accounts.reopen_incidents()
         await self.identities.start()
         loop.add_reader(self.ring.fd, self._read_ring)
+        await self.leases.start()
         await self.control.start()
         self.apply(
             [
@@ -141,6 +146,7 @@ class Daemon:
         await self.identities.stop()
         await self.resolver.close()
         await self.attachments.stop()
+        await self.leases.stop()
         now_ns = time.time_ns()
         with contextlib.suppress(KernelError):
             self.scribe.put(self.engine.incidents.flush(self.sample(), now_ns))
@@ -278,6 +284,7 @@ class Daemon:
         now_ns = time.time_ns()
         self.apply(self.engine.count(self.sample(), now_ns))
         self.apply(self.engine.tick(now_ns))
+        self.leases.tick()
         self.guard.maps.recount()
 
     # Effects.

@@ -22,13 +22,19 @@ from sentinel.decode import (
     KernelEvent,
     PortSlot,
 )
+from sentinel.decode_message import KernelMessage
 from sentinel.detect.finding import Finding, find
 from sentinel.detect.incidents import IncidentBook, Sample
-from sentinel.effect import Effect, Log
-from sentinel.event import Incident, Quarantine
+from sentinel.dhcp.incidents import CHECK as DHCP_CHECK
+from sentinel.dhcp.sentences import Dial
+from sentinel.dhcp.watch import LeaseWatch, said_by
+from sentinel.effect import Effect, IncidentKeys, Log
+from sentinel.event import Incident, Moment, Quarantine
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Renamed
 
 EVENT_WINDOW_NS: Final = 1_000_000_000
+ROGUE_DHCP: Final = "rogue_dhcp"
+MOST_SAID: Final = 4
 MOST_OPEN_INCIDENTS: Final = 4096
 """Beyond this, further causes are counted by the kernel alone until some close."""
 
@@ -45,6 +51,7 @@ def kernel_config(config: Config, watched_ports: int) -> KernelConfig:
         events_per_window=config.events.per_port_per_second,
         event_window_ns=EVENT_WINDOW_NS,
         max_quarantined=config.fuse.limit(watched_ports),
+        messages_per_window=config.events.dhcp_per_port_per_second,
     )
 
 
@@ -56,8 +63,12 @@ class Engine:
         self._config = config
         self.hold = config.hold
         self._devices = devices
-        self.incidents = IncidentBook()
+        keys = IncidentKeys()
+        self.incidents = IncidentBook(keys)
+        self.dhcp = LeaseWatch(devices, keys.new)
         self.cuts = CutBook(config.hold)
+        self._said: dict[int, list[Moment]] = {}
+        """What guests said as servers before their incident was opened, by ifindex."""
         self._fuse_told: set[int] = set()
 
     def change(self, change: Change, now_ns: int, is_shut: bool = False) -> Iterator[Effect]:
@@ -77,7 +88,9 @@ class Engine:
             case Gone():
                 yield from self.incidents.device_gone(device.ifindex, now_ns)
                 self.cuts.device_gone(device.ifindex)
+                yield from self.dhcp.gone(device.ifindex, now_ns)
                 self._fuse_told.discard(device.ifindex)
+                self._said.pop(device.ifindex, None)
                 yield Log(
                     event.port_gone(
                         now_ns, device.name, device.ifindex, device.vm, role=device.role
@@ -85,6 +98,7 @@ class Engine:
                 )
             case Renamed(old_name=old_name):
                 yield from self.cuts.renamed(device)
+                self.dhcp.renamed(device)
                 yield Log(
                     event.port_renamed(
                         now_ns, device.name, device.ifindex, device.vm, old_name=old_name
@@ -101,6 +115,9 @@ class Engine:
             return
         action = self._config.checks.policy(record.check).action
         yield from self.incidents.note(finding, action, now_ns)
+        if record.check == ROGUE_DHCP:
+            for moment in self._said.pop(finding.ifindex, ()):
+                self.incidents.add_evidence(finding.ifindex, ROGUE_DHCP, moment)
         if record.verdict == "fused" and finding.ifindex not in self._fuse_told:
             self._fuse_told.add(finding.ifindex)
             limit = self._config.fuse.limit(self.watched_ports())
@@ -117,6 +134,19 @@ class Engine:
                     limit=limit,
                 )
             )
+
+    def message(self, message: KernelMessage, dial: Dial) -> None:
+        """Take a record of the message ring."""
+        step = self.dhcp.message(message)
+        if step is None:
+            return
+        device = self._devices[step.port_ifindex]
+        moment = Moment(dial.wall_ns(step.time_ns), device.name, said_by(step))
+        if not self.incidents.add_evidence(device.ifindex, ROGUE_DHCP, moment):
+            # The two rings are read one after the other.
+            said = self._said.setdefault(device.ifindex, [])
+            said.append(moment)
+            del said[:-MOST_SAID]
 
     def latches(
         self, slots: Sequence[PortSlot]
@@ -180,6 +210,8 @@ class Engine:
         None if its device is another by now: then it is over.
         """
         seen_at = self._devices.get(incident.ifindex)
+        if incident.check == DHCP_CHECK:
+            return self.dhcp.reopen(incident, now_ns)
         if incident.uplink or seen_at is None or seen_at.name != incident.port:
             return None
         total = counters[0].offences(incident.check)

@@ -1,7 +1,11 @@
 #!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
-# Installs those Debian packages of a list that are missing, and says which.
+# Installs those Debian packages of a list that are missing, and says which. No
+# service of theirs is started: what is needed of them is their programs.
 set -eu
+
+policy=/usr/sbin/policy-rc.d
+ours="# while the packages for a checkout are installed, no service is started or stopped"
 
 wanted=$(sed -e 's/#.*//' "$1")
 missing=
@@ -19,6 +23,19 @@ if [ "$(id -u)" != 0 ]; then
 	echo "missing Debian packages:$missing; run make as root, or install them" >&2
 	exit 1
 fi
+
+# What a package may do to services is asked of this file (invoke-rc.d(8)). One that
+# is there is the machine's own and stays, but for one that a killed run left behind.
+if grep -qsxF "$ours" "$policy"; then
+	rm -f "$policy"
+fi
+if [ ! -e "$policy" ] && [ ! -L "$policy" ]; then
+	trap 'rm -f "$policy"' EXIT
+	trap 'exit 1' HUP INT TERM
+	printf '#!/bin/sh\n%s\nexit 101\n' "$ours" >"$policy"
+	chmod 755 "$policy"
+fi
+
 echo "installing Debian packages:$missing"
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq

@@ -28,7 +28,7 @@ CLOCKS = {"now", "utcnow", "today", "time_ns", "monotonic", "monotonic_ns", "per
 FILES = {"open", "print", "input"}
 ALWAYS_CORE = {
     *("abi", "decode", "errors", "config", "durations", "inventory", "uplinks", "link", "vm"),
-    *("detect", "policy", "event", "engine", "protocol", "envelope", "terminal"),
+    *("detect", "dhcp", "policy", "event", "engine", "protocol", "envelope", "terminal"),
 }
 
 # Which shell modules each part of the shell may know beside its own; daemon.py all.
@@ -39,10 +39,12 @@ MAY_KNOW: dict[str, set[str]] = {
     "notify": set(),
     "journal": set(),
     "control": set(),
+    "queues": set(),
     "scribe": {"journal"},
+    "leases": {"loader", "queues", "scribe"},
     "attachments": {"loader"},
     "accounts": {"attachments", "loader", "scribe"},
-    "answers": {"control"},
+    "answers": {"control", "leases"},
     "doctor": {"loader", "cli", "control"},
     "cli": {"loader", "doctor", "daemon"},
 }

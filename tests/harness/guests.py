@@ -85,11 +85,32 @@ class Guest(Host):
         self._relay.send_signal(signal.SIGCONT)
         wait_until(lambda: self._state() != "T", 2, f"the relay of {self.name} to go on")
 
+    def stop_reading(self) -> None:
+        """Drain the tap's queue no longer; what the guest sends still goes out.
+
+        As a virtual machine monitor whose receive queue got stuck.
+        """
+        self._order(signal.SIGUSR1)
+
+    def read_on(self) -> None:
+        """Drain the tap's queue again."""
+        self._order(signal.SIGUSR2)
+
     def close(self) -> None:
         """Switch the guest off and take its tap away; may be called again."""
         self._end_relay()
         self.tap.close()
         super().close()
+
+    def _order(self, order: signal.Signals) -> None:
+        self._relay.send_signal(order)
+        mask = 1 << (order - 1)
+        wait_until(lambda: not self._pending() & mask, 5, f"the relay of {self.name} to obey")
+
+    def _pending(self) -> int:
+        status = Path(f"/proc/{self._relay.pid}/status").read_text()
+        words = dict(line.split(":", 1) for line in status.splitlines())
+        return int(words["ShdPnd"], 16)
 
     def _state(self) -> str:
         stat = Path(f"/proc/{self._relay.pid}/stat").read_text()
