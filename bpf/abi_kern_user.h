@@ -145,7 +145,7 @@ struct tap_port {
 	__u32 reserved;
 	/*
 	 * When a frame last went that is more than housekeeping (ARP, neighbour
-	 * discovery, DHCP: see tap_talk.quiet_ns); 0: never. A clock is read once in
+	 * discovery, IGMP, MLD, DHCP: see tap_talk.quiet_ns); 0: never. A clock is read once in
 	 * a tick: of frames in one tick the first one's time stands here.
 	 */
 	__u64 seen_ns[TAP_DIRECTIONS];

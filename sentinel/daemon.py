@@ -78,7 +78,7 @@ class Daemon:
             Path(config.paths.control_socket), _group_id(config.control.group), Answers(self)
         )
         self._kernel_config: KernelConfig | None = None
-        self._adopted_devices = 0
+        self._adopted: set[str] = set()
         self._stopping = asyncio.Event()
         self.accounts = Accounts(
             guard.maps, self.scribe, self.engine, self.inventory, self.attachments, self.apply
@@ -105,7 +105,7 @@ class Daemon:
         await self.accounts.reopen_incidents()
         await self.identities.start()
         loop.add_reader(self.ring.fd, self._read_ring)
-        await self.leases.start()
+        await self.leases.start(self._adopted)
         await self.control.start()
         self.apply(
             [
@@ -114,7 +114,7 @@ class Daemon:
                         time.time_ns(),
                         version=__version__,
                         pid=os.getpid(),
-                        adopted=self._adopted_devices,
+                        adopted=len(self._adopted),
                     )
                 )
             ]
@@ -203,7 +203,8 @@ class Daemon:
 
     def _attached(self, device: Device, adopted: bool) -> None:
         now_ns = time.time_ns()
-        self._adopted_devices += adopted
+        if adopted:
+            self._adopted.add(device.name)
         slot = self.guard.maps.find(device.ifindex)
         is_shut = slot is not None and slot.cause is not None
         self.apply(self.engine.change(Appeared(device), now_ns, is_shut))

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from sentinel import abi
 from sentinel.decode_message import decode_message
@@ -24,8 +23,6 @@ from sentinel.loader.maps import PinnedMaps
 from sentinel.loader.ring import BATCH_RECORDS, MessageRing
 from sentinel.queues import Queues
 from sentinel.scribe import Scribe
-
-MOST_READ_AT_ONCE: Final = 64
 
 _log = logging.getLogger(__name__)
 
@@ -55,8 +52,11 @@ class Leases:
         self._queues = Queues()
         self._reading: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """Remember what an earlier daemon knew, then read what waits."""
+    async def start(self, adopted: Collection[str]) -> None:
+        """Remember what an earlier daemon knew, then read what waits.
+
+        `adopted` are the ports that were guarded without a gap since then.
+        """
         try:
             kept = await self._scribe.ask(lambda journal: journal.leases())
         except JournalError as unreadable:
@@ -64,7 +64,11 @@ class Leases:
             kept = []
         now = dial()
         for one in kept:
-            self._apply(self._engine.dhcp.restore(one.key, one.port, one.state, now))
+            self._apply(
+                self._engine.dhcp.restore(
+                    one.key, one.port, one.state, now, is_continuous=one.port in adopted
+                )
+            )
         asyncio.get_running_loop().add_reader(self._ring.fd, self._read_ring)
 
     async def stop(self) -> None:
@@ -100,7 +104,7 @@ class Leases:
             self._reading = asyncio.create_task(self._read(wanted), name="readings")
 
     async def _read(self, ifindexes: list[int]) -> None:
-        for ifindex in ifindexes[:MOST_READ_AT_ONCE]:
+        for ifindex in ifindexes:
             try:
                 facts = await self.facts(ifindex)
             except KernelError as gone:

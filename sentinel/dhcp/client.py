@@ -307,8 +307,10 @@ class Client:
 
     def _lacks_renewal(self, now_ns: int) -> bool:
         """Whether the lease of before ends just now, and was renewed as far as we know."""
-        before = self.before
+        before, exchange = self.before, self.exchange
         if before is None or self.granted is not None or before.is_infinite:
+            return False
+        if exchange is None or exchange.last_answer is not Act.ACK or not exchange.is_done:
             return False
         return abs(now_ns - before.expires_ns) <= min(EARLY_NS, before.lease_ns // 4)
 

@@ -29,7 +29,7 @@ def asks_again(
     if exchange.last_question not in (Act.RENEW, Act.REBIND):
         return False
     if held is not None and step.time_ns >= LATE_NS + (
-        held.overdue_ns if step.act is Act.RENEW else held.expires_ns
+        held.last_renewal_ns if step.act is Act.RENEW else held.expires_ns
     ):
         # By the lease of before it would be past that.
         return False

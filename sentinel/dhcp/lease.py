@@ -52,7 +52,12 @@ class Lease:
 
     @property
     def overdue_ns(self) -> int:
-        """When every client has asked any server: some make up their own times, 7/8 of it."""
+        """When every client has asked for it: some go by half of it, whatever T1 and T2 are."""
+        return max(self.rebind_ns, self.acked_ns + self.lease_ns * 5 // 8)
+
+    @property
+    def last_renewal_ns(self) -> int:
+        """When no client asks its own server any more: some go by 7/8 of it."""
         return max(self.rebind_ns, self.acked_ns + self.lease_ns * 7 // 8)
 
 

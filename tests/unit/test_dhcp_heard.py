@@ -175,3 +175,20 @@ def test_who_repeats_its_request_after_a_reboot_holds_nothing() -> None:
     found = client(*leased(), *leased(xid=2, at_s=20), step(Act.TAKE, 25, xid=2))
     assert found.lease is None
     assert found.granted is not None
+
+
+@pytest.mark.parametrize(("find_at_s", "heard"), [(45, True), (60.5, False)])
+def test_who_begins_anew_just_when_the_lease_of_before_ends_had_not_heard(
+    find_at_s: float, heard: bool
+) -> None:
+    """Some clients ask once at T1, and then no more."""
+    found = client(*leased(), *renewed(30))
+    conversation = found.exchange
+    found.take(step(Act.FIND, find_at_s, xid=3))
+    assert (found.granted is None) is heard
+    assert (found.exchange is not conversation) is heard
+    for one in leased(xid=4, at_s=find_at_s + 1):
+        found.take(one)
+    assert (found.state, found.granted) == ("bound", None)
+    assert found.lease is not None
+    assert found.lease.acked_ns == round((find_at_s + 2.3) * SECOND)
