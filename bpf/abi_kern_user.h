@@ -217,7 +217,7 @@ struct tap_talk {
 	 */
 	__u32 missed;
 	__u32 reserved;
-	__u64 quiet_ns[TAP_DIRECTIONS]; /* last ARP, neighbour discovery or DHCP */
+	__u64 quiet_ns[TAP_DIRECTIONS]; /* last frame of housekeeping */
 	__u64 quiet_ticks[TAP_DIRECTIONS]; /* as tap_port.seen_ticks */
 };
 

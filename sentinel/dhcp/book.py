@@ -152,7 +152,9 @@ class LeaseBook:
         if settle_ns is not None and now_ns >= settle_ns and client.has_settled():
             client.settle()
         lease = client.lease
-        if lease is not None and client.is_expired(now_ns):
+        if client.is_deaf():
+            client.lose(now_ns, is_cut=port.is_cut)
+        elif lease is not None and client.is_expired(now_ns):
             if client.granted is not None and client.has_settled():
                 client.settle()
             elif _is_decided(port.look(), lease.expires_ns, now_ns):

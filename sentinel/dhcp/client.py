@@ -170,7 +170,7 @@ class Client:
         self.exchange = Exchange(started_ns=step.time_ns, sent_ns=step.sent_ns, missed=self.missed)
         if (
             old is not None
-            and step.act in (Act.RENEW, Act.REBIND)
+            and step.act in (Act.RENEW, Act.REBIND, Act.FIND)
             and old.last_question in (Act.RENEW, Act.REBIND)
             and 0 < step.sent_ns <= old.started_ns
         ):
@@ -295,6 +295,16 @@ class Client:
         if lease is None or lease.is_infinite:
             return False
         return now_ns >= lease.expires_ns + LATE_NS
+
+    def is_deaf(self) -> bool:
+        """Whether it looks for a server anew and can hear none: whatever it had, it has not."""
+        exchange = self.exchange
+        return (
+            self.lease is not None
+            and exchange is not None
+            and exchange.is_stalled
+            and exchange.last_question is Act.FIND
+        )
 
     def _has_run_out(self, now_ns: int) -> bool:
         """Whether a client that tried to renew gives up; its clock started before ours."""

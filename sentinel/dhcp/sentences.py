@@ -243,6 +243,7 @@ def _silence(exchange: Exchange, scene: Scene) -> str:
     ago = span(exchange.silent_first_ns - exchange.sent_ns)
     first = next(iter(exchange.sights), None)
     renews = first is not None and first.act in (Act.RENEW, Act.REBIND)
+    renews |= exchange.first_ns != 0
     what = "the first renewal" if renews else "it first asked"
     return (
         f"the guest had been silent since {scene.dial.text(exchange.sent_ns)}, {ago} before {what}"

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which DHCP messages really were on a wire, as a packet socket saw them."""
+"""Which frames and DHCP messages really were on a wire, and when, as a packet socket saw them.
+
+Beside the product, so that a test knows what really was there.
+"""
 
 from __future__ import annotations
 
 import select
 import socket
+import struct
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.harness.closing import Closing
 from tests.harness.dhcp import OPTION_TYPE, DhcpType
@@ -15,22 +18,22 @@ from tests.harness.frames import mac_bytes
 from tests.harness.namespaces import Namespace
 
 ETH_P_ALL = 0x0003
+SO_TIMESTAMPNS = 35  # include/uapi/asm-generic/socket.h, and its control message
+TIMESPEC = struct.Struct("=qq")
 UDP_PAYLOAD = 14 + 20 + 8
 
 
-class MessagesSeen(Closing):
-    """The DHCP messages that arrive at or leave a device, kept by a packet socket.
+class FramesSeen(Closing):
+    """The frames that arrive at or leave a device, those of them that are `wanted`."""
 
-    Beside the product, so that a test knows what really was on that wire.
-    """
-
-    def __init__(self, netns: Namespace, device: str, ports: Sequence[int] = (67, 68, 546, 547)):
-        self._ports = frozenset(ports)
+    def __init__(self, netns: Namespace, device: str, wanted: Callable[[bytes], bool]) -> None:
+        self._wanted = wanted
         self._ending = threading.Event()
         self._frames: list[tuple[int, bytes]] = []
         with netns.enter():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
             self._socket.bind((device, ETH_P_ALL))
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -42,27 +45,40 @@ class MessagesSeen(Closing):
         self._socket.close()
 
     def frames(self) -> list[tuple[int, bytes]]:
-        """When (CLOCK_REALTIME, ns) and what, oldest first."""
+        """When the kernel had it (CLOCK_REALTIME, ns) and what, oldest first."""
         return list(self._frames)
-
-    def types(self, mac: str | None = None) -> list[DhcpType]:
-        """The DHCPv4 types in order, of one client's hardware address if given."""
-        found = []
-        for _, frame in self.frames():
-            message = frame[UDP_PAYLOAD:]
-            if frame[12:14] != b"\x08\x00" or not (kind := _type_of(message)):
-                continue
-            if mac is None or message[28:34] == mac_bytes(mac):
-                found.append(DhcpType(kind))
-        return found
 
     def _read(self) -> None:
         while not self._ending.is_set():
             if not select.select([self._socket], [], [], 0.05)[0]:
                 continue
-            frame = self._socket.recv(65536)
-            if self._is_dhcp(frame):
-                self._frames.append((time.time_ns(), frame))
+            frame, control, _, _ = self._socket.recvmsg(65536, socket.CMSG_SPACE(TIMESPEC.size))
+            if self._wanted(frame):
+                seconds, rest_ns = TIMESPEC.unpack(control[0][2])
+                self._frames.append((seconds * 1_000_000_000 + rest_ns, frame))
+
+
+class MessagesSeen(FramesSeen):
+    """The DHCP messages among them."""
+
+    def __init__(self, netns: Namespace, device: str, ports: Sequence[int] = (67, 68, 546, 547)):
+        self._ports = frozenset(ports)
+        super().__init__(netns, device, self._is_dhcp)
+
+    def types(self, mac: str | None = None) -> list[DhcpType]:
+        """The DHCPv4 types in order, of one client's hardware address if given."""
+        return [kind for _, kind in self.typed(mac)]
+
+    def typed(self, mac: str | None = None) -> list[tuple[int, DhcpType]]:
+        """Like `types`, each with its time (CLOCK_REALTIME, ns)."""
+        found = []
+        for time_ns, frame in self.frames():
+            message = frame[UDP_PAYLOAD:]
+            if frame[12:14] != b"\x08\x00" or not (kind := _type_of(message)):
+                continue
+            if mac is None or message[28:34] == mac_bytes(mac):
+                found.append((time_ns, DhcpType(kind)))
+        return found
 
     def _is_dhcp(self, frame: bytes) -> bool:
         offset = {b"\x08\x00": 34, b"\x86\xdd": 54}.get(frame[12:14])

@@ -17,6 +17,7 @@ from tests.harness.namespaces import Namespace
 
 LOAD_PORT = 5001
 LOAD_BYTES_PER_S = 3_000_000
+TALK_TYPE = b"\x88\xb5"  # IEEE 802, for local experiments
 
 
 class Load(Closing):
@@ -128,10 +129,9 @@ class Talking(Closing):
 
     def __init__(self, host: Host, every_s: float = 0.1) -> None:
         self.sent = 0
-        self.last_ns = 0  # CLOCK_REALTIME, before the newest frame was sent
         self._ending = threading.Event()
         self._every_s = every_s
-        self._frame = mac_bytes("02:00:00:00:00:01") + mac_bytes(host.mac) + b"\x88\xb5" + bytes(46)
+        self._frame = mac_bytes("02:00:00:00:00:01") + mac_bytes(host.mac) + TALK_TYPE + bytes(46)
         with host.netns.enter():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
             self._socket.bind((host.device, 0))
@@ -147,7 +147,6 @@ class Talking(Closing):
     def _send(self) -> None:
         while not self._ending.wait(self._every_s):
             with contextlib.suppress(OSError):
-                self.last_ns = time.time_ns()
                 self._socket.send(self._frame)
                 self.sent += 1
 

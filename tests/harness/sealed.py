@@ -90,7 +90,7 @@ class Sealed(Closing):
             self._process.kill()
             self._process.wait()
         if self._mounts is not None:
-            wait_until(self._forked_are_gone, 10, f"what {self.name} forked to end")
+            wait_until(self._forked_are_gone, 60, f"what {self.name} forked to end")
             os.close(self._mounts)
             self._mounts = None
 

