@@ -187,6 +187,8 @@ class Client:
             gives_up = exchange.taking.asked > 0 and self.loss is not None
             is_late = paused_ns >= GIVEN_UP_NS and not gives_up
             return is_late and step.act in (Act.FIND, Act.REBOOT)
+        if exchange.is_stalled and step.act not in (Act.TAKE, Act.REBOOT):
+            return False
         if step.act is Act.FIND:
             if exchange.ignored or self.granted is not None:
                 # It never heard the answers that settled the conversation.
@@ -235,7 +237,7 @@ class Client:
             elif self.family == 4 or self.lease is None:
                 self.forget_lease("unknown")
             return
-        if exchange.ignored:
+        if exchange.ignored or exchange.is_stalled:
             self.granted = new
             return
         self.before = self.lease if asked in (Act.RENEW, Act.REBIND) else None

@@ -85,7 +85,8 @@ class Exchange:
     ignored_for_sure: int = 0
     """Of them, those since a message was last missed or cut."""
     is_stalled: bool = False
-    """Its answers lie in a receive queue that is not being drained."""
+    """It asks in vain, and the guest's receive queue is not being drained: answers lie in it,
+    or never left a server whose ARP or neighbour discovery the guest does not hear either."""
     cut: int = 0
     """Messages that our own program dropped."""
     arrivals: list[Arrival] = field(default_factory=list)
@@ -113,6 +114,11 @@ class Exchange:
     def silent_first_ns(self) -> int:
         """The first question since the guest last sent anything else."""
         return self.first_ns or self.started_ns
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether it asked again, answered or not."""
+        return bool(self.ignored) or self.finding.asked > 1 or self.taking.asked > 1
 
     def ask(self, step: Step) -> bool:
         """Take a question at the port; whether it ignores an answer that had passed."""
@@ -220,6 +226,12 @@ class Exchange:
         """The guest is known to hear what passes."""
         self.ignored = self.ignored_for_sure = 0
         self.is_stalled = False
+
+    def hear_again(self) -> None:
+        """The guest reads now what it could not read before: its silence begins anew."""
+        self.hear()
+        self.finding.doubt()
+        self.taking.doubt()
 
     def settle(self) -> None:
         """Nothing is waited for any more."""

@@ -62,9 +62,8 @@ class PortBook:
             exchange = client.exchange
             if exchange is None:
                 continue
-            if draining is Draining.STALLED and exchange.ignored and not exchange.is_stalled:
+            if draining is Draining.STALLED and exchange.is_in_vain and not exchange.is_stalled:
                 exchange.is_stalled = client.is_changed = True
             elif draining is Draining.DRAINED and exchange.is_stalled:
-                # It reads now what it could not read before.
-                exchange.hear()
+                exchange.hear_again()
                 client.is_changed = True

@@ -112,6 +112,12 @@ def _ignored(trouble: Trouble, scene: Scene) -> str:
 
 def _queue_stalled(trouble: Trouble, scene: Scene) -> str:
     exchange = _exchange(trouble)
+    if not exchange.answers:
+        since = scene.dial.text(exchange.unanswered_since_ns)
+        return (
+            f"{_who(trouble, scene)} {_asked(exchange)} {_times(exchange.unanswered)} since "
+            f"{since}; {_unreached(exchange, scene)}"
+        )
     return (
         f"{_who(trouble, scene)} was answered {_times(exchange.answers)}, "
         f"{_replies(exchange.answers)} passed towards the guest; {_silence(exchange, scene)}; "
@@ -156,7 +162,18 @@ def _lease_lost(trouble: Trouble, scene: Scene) -> str:
             f"passed towards the guest: {pronoun} lost on this host, between {uplink} and "
             f"{scene.port}."
         )
+    if exchange.is_stalled or trouble.draining is Draining.STALLED:
+        return f"{text} {asked}; {_unreached(exchange, scene)}"
     return f"{text} {asked}, and no server answered; {_left(exchange, scene)}."
+
+
+def _unreached(exchange: Exchange, scene: Scene) -> str:
+    """Of a guest that takes nothing, and towards which no answer even passed."""
+    return (
+        f"no answer passed towards the guest; {_silence(exchange, scene)}; "
+        f"{_queue(Draining.STALLED, scene)}, so that no server hears from it where to send an "
+        f"answer. {NOT_DHCP}"
+    )
 
 
 def _refused(client: Client, exchange: Exchange) -> str:

@@ -124,7 +124,7 @@ def is_doubtful(client: Client, now_ns: int) -> bool:
         for wait in (exchange.finding, exchange.taking):
             if wait.asked > 1 or wait.lost:
                 return True
-        if exchange.ignored:
+        if exchange.ignored or exchange.is_stalled:
             return True
     return client.granted is not None or client.is_overdue(now_ns) or client.is_expired(now_ns)
 
@@ -141,9 +141,14 @@ def _of_exchange(client: Client, look: Look, now_ns: int) -> _Held | None:
             is_sure = wait.lost_rounds >= SURE_LOST
             return _Held(Cause.REPLY_LOST, wait.lost_since_ns, wait.lost, is_sure)
     for wait in (exchange.taking, exchange.finding):
+        if wait.asked > 1 and exchange.is_stalled:
+            return _Held(Cause.QUEUE_STALLED, wait.since_ns, exchange.unanswered, wait.sure > 1)
         if wait.asked > 1:
             is_sure = _is_unanswered(wait, now_ns) and look.is_fresh(wait.last_ns, now_ns)
             return _Held(Cause.UNANSWERED, wait.since_ns, exchange.unanswered, is_sure)
+    if exchange.is_stalled:
+        # An answer has passed, and it is not known yet whether it lies in the queue, too.
+        return _Held(Cause.QUEUE_STALLED, exchange.started_ns, exchange.answers, False)
     return None
 
 
