@@ -12,13 +12,16 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from bench import measure
 from bench.clock_path import clock_rows
 from bench.dhcp_path import dhcp_rows
-from bench.report import Row, Tables, write_report
+from bench.loader_path import frame_rows, load_rows
+from bench.report import Load, Row, Tables, write_report
 from bench.tap_path import tap_rows
 from sentinel.loader import objects
+from tests.harness.bcc import bcc_problem
 from tests.harness.dhcp import DhcpType, dhcp, option
 from tests.harness.dhcp6 import Dhcp6Type, dhcp6
 from tests.harness.frames import BROADCAST, GUEST_MAC, TPID_C, TPID_S, Bpdu, bpdu, ethernet
@@ -38,6 +41,7 @@ from tests.harness.packets import (
 from tests.harness.programs import FROM_GUEST, PORT, PROGRAMS, UPLINK, Programs, Setting
 
 TCP_LIMIT, WORST_LIMIT = 1.5, 2.5
+Line = TypeVar("Line", Row, Load)
 V4, V6 = ("192.0.2.9", "192.0.2.1"), ("2001:db8::9", "2001:db8::1")
 TO = "52:54:00:aa:bb:cc"
 THREE = ((TPID_S, 5, 0), (TPID_C, 6, 0), (TPID_C, 7, 0))
@@ -127,7 +131,7 @@ def step_rows(programs: Programs, empty_fd: int) -> Iterator[Row]:
         objects.close_all(fds)
 
 
-def shown(rows: Iterator[Row]) -> list[Row]:
+def shown(rows: Iterator[Line]) -> list[Line]:
     """Prints each as it comes."""
     kept = []
     for row in rows:
@@ -150,10 +154,15 @@ def main() -> int:
         by_clock = shown(clock_rows(programs, empty_fd))
         by_message = shown(dhcp_rows(programs, empty_fd))
     by_tap = shown(tap_rows(empty_fd))
+    loads, by_loader = [], []
+    if problem := bcc_problem():
+        print(f"no BCC beside libbpf: {problem}", file=sys.stderr)
+    else:
+        loads, by_loader = shown(load_rows()), shown(frame_rows())
     del empty
     limited = [row for row in (*by_program, *by_message) if row.limit is not None]
     over = [row for row in limited if row.found.ratio > (row.limit or 0)]
-    write_report(Tables(by_program, by_step, by_clock, by_message, by_tap))
+    write_report(Tables(by_program, by_step, by_clock, by_message, by_tap, loads, by_loader))
     for row in over:
         print(f"too dear: {row.line()}", file=sys.stderr)
     return 1 if over else 0

@@ -34,19 +34,37 @@ class Row:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Programs into the kernel onto fresh maps; `peak_bytes` of the process that does it."""
+
+    loader: str
+    elapsed_ns: int
+    peak_bytes: int
+
+    def line(self) -> str:
+        """For a terminal."""
+        return f"{self.loader:44} {self.elapsed_ns / 1e6:8.1f} ms {self.peak_bytes >> 20:6} MiB"
+
+
 class Tables(NamedTuple):
-    """Everything that was measured; no row of `by_tap` where the kernel has no tcx."""
+    """Everything that was measured.
+
+    No row of `by_tap` where the kernel has no tcx, none by loader where there is no BCC.
+    """
 
     by_program: Sequence[Row]
     by_step: Sequence[Row]
     by_clock: Sequence[Row]
     by_message: Sequence[Row]
     by_tap: Sequence[Row]
+    loads: Sequence[Load]
+    by_loader: Sequence[Row]
 
 
 def write_report(tables: Tables) -> None:
     """docs/bench.md, over what was there."""
-    by_program, by_step, by_clock, by_message, by_tap = tables
+    by_program, by_step, by_clock, by_message, by_tap, loads, by_loader = tables
     limited = [row for row in by_program if row.limit is not None]
     tcp = max(
         row.found.ratio for row in limited if row.frame.startswith("TCP") and row.limit == 1.5
@@ -88,12 +106,26 @@ def write_report(tables: Tables) -> None:
             "What a writer's write(2) costs it, with the empty program attached and with ours.",
             _table(("frame", ""), by_tap),
         ]
+    if loads:
+        parts += [
+            "## By loader",
+            "The programs onto fresh maps, each time by a process of its own (for BCC: the helper, "
+            "which then ends); and the programs' cost, libbpf's first.",
+            "| loader | time, ms | peak memory, MiB |\n| --- | ---: | ---: |\n"
+            + "\n".join(
+                f"| {load.loader} | {load.elapsed_ns / 1e6:.1f} | {load.peak_bytes >> 20} |"
+                for load in loads
+            ),
+            _table(("frame", "program"), by_loader, ("libbpf", "BCC")),
+        ]
     OUTPUT.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
-def _table(titles: tuple[str, str], rows: Sequence[Row]) -> str:
+def _table(
+    titles: tuple[str, str], rows: Sequence[Row], compared: tuple[str, str] = ("empty", "ours")
+) -> str:
     lines = [
-        f"| {titles[0]} | {titles[1]} | empty, ns | ours, ns | ratio |",
+        f"| {titles[0]} | {titles[1]} | {compared[0]}, ns | {compared[1]}, ns | ratio |",
         "| --- | --- | ---: | ---: | ---: |",
     ]
     for row in rows:

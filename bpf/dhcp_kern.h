@@ -35,10 +35,19 @@ struct dhcp_options {
 	__u8 value;
 } __attribute__((packed));
 
-/* 1 for 0, 0 for the rest, without a branch. */
-static __always_inline __u32 is_zero(__u8 byte)
+/* 1 for 0, 0 for what else a byte may be, without a branch. */
+static __always_inline __u64 is_zero(__u64 byte)
 {
-	return ((__u32)byte - 1) >> 31;
+	return (byte - 1) >> 63;
+}
+
+/* All bits for 1, none for 0, and no compiler makes a branch of it. */
+static __always_inline __u64 mask_of(__u64 bit)
+{
+	__u64 mask = -bit;
+
+	forget_bound(mask);
+	return mask;
 }
 
 /*
@@ -60,26 +69,25 @@ __noinline __u32 dhcp_walk_some(struct __sk_buff *skb)
 		return 1;
 	for (int i = 0; i < DHCP_STEPS_AT_ONCE; i++) {
 		__u64 at = walk->offset % SLOW_LINEAR_BYTES;
+		__u64 past, none, type, overload, bytes, old;
 		__u8 *option = data + at;
 
-		if ((void *)(option + 3) > data_end || at + 3 > walk->end)
+		if ((void *)(option + 3) > data_end)
 			return 1;
-		if ((__u8)(option[0] - DHCP_OPTION_END) < 2) {
-			if (option[0] == DHCP_OPTION_END)
-				return 1;
-			walk->offset = at + 1 + is_zero(option[1]);
-			continue;
-		}
-		walk->offset = at + 2 + option[1];
-		if ((option[0] & ~1) != DHCP_OPTION_OVERLOAD || option[1] == 0)
-			continue;
-		if (option[0] == DHCP_OPTION_TYPE) {
-			walk->type = option[2];
-			return 1;
-		}
-		walk->overload = option[2];
+		past = (walk->end - at - 3) >> 63;
+		none = past | is_zero(option[1]);
+		type = is_zero(option[0] ^ DHCP_OPTION_TYPE) & ~none;
+		overload = is_zero(option[0] ^ DHCP_OPTION_OVERLOAD) & ~none;
+		walk->type |= option[2] & mask_of(type);
+		old = walk->overload;
+		walk->overload = old ^ ((old ^ option[2]) & mask_of(overload));
+		/* Two pads at once. */
+		bytes = 2 + option[1];
+		bytes ^= (bytes ^ (1 + is_zero(option[1]))) & mask_of(is_zero(option[0]));
+		past |= type | is_zero(option[0] ^ DHCP_OPTION_END);
+		walk->offset = (at + bytes) | mask_of(past);
 	}
-	return 0;
+	return walk->offset > SLOW_LINEAR_BYTES;
 }
 
 static __always_inline void dhcp_walk(struct __sk_buff *skb, volatile struct dhcp_walk *walk,

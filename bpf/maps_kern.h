@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The maps, and the only file that knows how they are declared. Programs reach
- * them through the functions at the end. Every map is pinned by its name.
+ * The maps, and the only file that knows how they are declared: what differs
+ * between libbpf and BCC is here. Programs reach them through the functions at
+ * the end. Every map is pinned by its name.
  */
 #ifndef TAP_MAPS_KERN_H
 #define TAP_MAPS_KERN_H
@@ -13,6 +14,51 @@
 
 #include "abi_kern_user.h"
 
+/*
+ * What libbpf and BCC want differently. A map's key is a number but for rings and
+ * queues, which have none. BCC goes through the text twice: for the maps, which
+ * it makes or finds at their pins (TAP_BCC_PINS is their folder), and for the
+ * programs, which are given each map's descriptor (TAP_FD_ and its name).
+ */
+#ifdef TAP_BCC_PINS
+#define THE_MAP(name) ((void *)0)
+#define AT_PIN(kind, name) kind ":" TAP_BCC_PINS "/" #name
+#define KIND_ARRAY "array"
+#define KIND_PERCPU_ARRAY "percpu_array"
+#define KIND_HASH "hash"
+#define MAP(kind, name, value_type, entries, flags)                                                \
+	BPF_F_TABLE(AT_PIN(KIND_##kind, name), __u32, value_type, name, entries, flags)
+#define MAP_RING(name, bytes) BPF_F_TABLE(AT_PIN("ringbuf", name), __u32, __u32, name, bytes, 0)
+#define MAP_QUEUE(name, value_type, entries)                                                       \
+	BPF_QUEUESTACK(AT_PIN("queue", name), name, value_type, entries, 0)
+#elif defined(TAP_BCC)
+#define THE_MAP(name) ((void *)bpf_pseudo_fd(1, TAP_FD_##name))
+#define MAP(...) _Static_assert(1, "declared in the other pass")
+#define MAP_RING MAP
+#define MAP_QUEUE MAP
+#else
+#define THE_MAP(name) (&(name))
+#define MAP(kind, name, value_type, entries, flags)                                                \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_##kind);                                                 \
+		__uint(max_entries, entries);                                                      \
+		__uint(map_flags, flags);                                                          \
+		__type(key, __u32);                                                                \
+		__type(value, value_type);                                                         \
+	} name SEC(".maps")
+#define MAP_RING(name, bytes)                                                                      \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                \
+		__uint(max_entries, bytes);                                                        \
+	} name SEC(".maps")
+#define MAP_QUEUE(name, value_type, entries)                                                       \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_QUEUE);                                                  \
+		__uint(max_entries, entries);                                                      \
+		__type(value, value_type);                                                         \
+	} name SEC(".maps")
+#endif
+
 #define EXCHANGE_WAYS 4
 #define EXCHANGE_SETS (TAP_MAX_EXCHANGES / EXCHANGE_WAYS)
 
@@ -23,65 +69,25 @@ enum exchange_place {
 };
 
 /* Who is watched, and whose latch is set. Mapped into user space. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TAP_MAX_PORTS);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct tap_port);
-} tap_ports SEC(".maps");
+MAP(ARRAY, tap_ports, struct tap_port, TAP_MAX_PORTS, BPF_F_MMAPABLE);
 
 /* Only for a port whose home slot, ifindex modulo TAP_MAX_PORTS, was taken. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, TAP_MAX_PORTS);
-	__type(key, __u32); /* ifindex */
-	__type(value, __u32); /* slot */
-} tap_strays SEC(".maps");
+MAP(HASH, tap_strays, __u32, TAP_MAX_PORTS, 0);
 
 /* At slot * TAP_DIRECTIONS + direction. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TAP_MAX_PORTS *TAP_DIRECTIONS);
-	__type(key, __u32);
-	__type(value, struct tap_counters);
-} tap_counts SEC(".maps");
+MAP(PERCPU_ARRAY, tap_counts, struct tap_counters, TAP_MAX_PORTS *TAP_DIRECTIONS, 0);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct tap_config);
-} tap_config SEC(".maps");
+MAP(ARRAY, tap_config, struct tap_config, 1, 0);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__type(key, __u32);
-	__type(value, struct tap_state);
-} tap_state SEC(".maps");
+MAP(ARRAY, tap_state, struct tap_state, 1, BPF_F_MMAPABLE);
 
 /* Offences in the running window, at slot * TAP_CHECKS + check. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TAP_MAX_PORTS *TAP_CHECKS);
-	__type(key, __u32);
-	__type(value, struct tap_window);
-} tap_windows SEC(".maps");
+MAP(ARRAY, tap_windows, struct tap_window, TAP_MAX_PORTS *TAP_CHECKS, 0);
 
 /* Events told in the running window, by slot. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TAP_MAX_PORTS);
-	__type(key, __u32);
-	__type(value, struct tap_gate);
-} tap_gates SEC(".maps");
+MAP(ARRAY, tap_gates, struct tap_gate, TAP_MAX_PORTS, 0);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, TAP_RING_BYTES);
-} tap_ring SEC(".maps");
+MAP_RING(tap_ring, TAP_RING_BYTES);
 
 /* Where a walk over DHCP options stands, on each CPU. Nothing of it outlives a frame. */
 struct dhcp_walk {
@@ -91,26 +97,13 @@ struct dhcp_walk {
 	__u32 overload; /* option 52 */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct dhcp_walk);
-} tap_walks SEC(".maps");
+MAP(PERCPU_ARRAY, tap_walks, struct dhcp_walk, 1, 0);
 
 /* What a slot keeps about DHCP, by slot. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TAP_MAX_PORTS);
-	__type(key, __u32);
-	__type(value, struct tap_talk);
-} tap_talks SEC(".maps");
+MAP(ARRAY, tap_talks, struct tap_talk, TAP_MAX_PORTS, 0);
 
 /* The DHCP messages themselves. A ring of their own: no offence can crowd them out. */
-struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, TAP_MESSAGE_RING_BYTES);
-} tap_messages SEC(".maps");
+MAP_RING(tap_messages, TAP_MESSAGE_RING_BYTES);
 
 /* What a client's message and its answers have in common. */
 struct exchange_key {
@@ -134,129 +127,105 @@ struct exchange_set {
 };
 
 /* Whose answers are expected, by hash: a helper's hash costs more than all else here. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, EXCHANGE_SETS);
-	__uint(map_flags, BPF_F_MMAPABLE); /* for tests: to empty it in one go */
-	__type(key, __u32);
-	__type(value, struct exchange_set);
-} tap_exchanges SEC(".maps");
+MAP(ARRAY, tap_exchanges, struct exchange_set, EXCHANGE_SETS,
+    BPF_F_MMAPABLE); /* for tests: to empty it in one go */
 
 /* Answers told in the running window that nobody waited for, at all devices together. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct tap_gate);
-} tap_strangers SEC(".maps");
+MAP(ARRAY, tap_strangers, struct tap_gate, 1, 0);
 
 /* Where a record of the message ring is written before it is told, on each CPU. */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct tap_message);
-} tap_drafts SEC(".maps");
+MAP(PERCPU_ARRAY, tap_drafts, struct tap_message, 1, 0);
 
 /* Programs never touch the next two: they keep what outlives the daemon. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, TAP_MAX_PORTS);
-	__type(key, __u32);
-	__type(value, struct tap_cut);
-} tap_cuts SEC(".maps");
+MAP(ARRAY, tap_cuts, struct tap_cut, TAP_MAX_PORTS, 0);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_QUEUE);
-	__uint(max_entries, TAP_MAX_ORDERS);
-	__type(value, struct tap_order);
-} tap_orders SEC(".maps");
+MAP_QUEUE(tap_orders, struct tap_order, TAP_MAX_ORDERS);
 
 static __always_inline struct tap_port *port_at(__u32 slot)
 {
-	return bpf_map_lookup_elem(&tap_ports, &slot);
+	return bpf_map_lookup_elem(THE_MAP(tap_ports), &slot);
 }
 
 static __always_inline __u32 *stray_slot(__u32 ifindex)
 {
-	return bpf_map_lookup_elem(&tap_strays, &ifindex);
+	return bpf_map_lookup_elem(THE_MAP(tap_strays), &ifindex);
 }
 
 static __always_inline struct tap_counters *counters_at(__u32 slot, enum tap_direction direction)
 {
 	__u32 at = slot * TAP_DIRECTIONS + direction;
 
-	return bpf_map_lookup_elem(&tap_counts, &at);
+	return bpf_map_lookup_elem(THE_MAP(tap_counts), &at);
 }
 
 static __always_inline const struct tap_config *config_get(void)
 {
 	__u32 first = 0;
 
-	return bpf_map_lookup_elem(&tap_config, &first);
+	return bpf_map_lookup_elem(THE_MAP(tap_config), &first);
 }
 
 static __always_inline struct tap_state *state_get(void)
 {
 	__u32 first = 0;
 
-	return bpf_map_lookup_elem(&tap_state, &first);
+	return bpf_map_lookup_elem(THE_MAP(tap_state), &first);
 }
 
 static __always_inline volatile struct dhcp_walk *walk_get(void)
 {
 	__u32 first = 0;
 
-	return bpf_map_lookup_elem(&tap_walks, &first);
+	return bpf_map_lookup_elem(THE_MAP(tap_walks), &first);
 }
 
 static __always_inline struct tap_window *window_at(__u32 slot, enum tap_check check)
 {
 	__u32 at = slot * TAP_CHECKS + check;
 
-	return bpf_map_lookup_elem(&tap_windows, &at);
+	return bpf_map_lookup_elem(THE_MAP(tap_windows), &at);
 }
 
 static __always_inline struct tap_gate *gate_at(__u32 slot)
 {
-	return bpf_map_lookup_elem(&tap_gates, &slot);
+	return bpf_map_lookup_elem(THE_MAP(tap_gates), &slot);
 }
 
 static __always_inline struct tap_talk *talk_at(__u32 slot)
 {
-	return bpf_map_lookup_elem(&tap_talks, &slot);
+	return bpf_map_lookup_elem(THE_MAP(tap_talks), &slot);
 }
 
 static __always_inline struct tap_gate *strangers_get(void)
 {
 	__u32 first = 0;
 
-	return bpf_map_lookup_elem(&tap_strangers, &first);
+	return bpf_map_lookup_elem(THE_MAP(tap_strangers), &first);
 }
 
 static __always_inline struct exchange_set *exchange_set_at(__u32 hash)
 {
 	__u32 at = hash % EXCHANGE_SETS;
 
-	return bpf_map_lookup_elem(&tap_exchanges, &at);
+	return bpf_map_lookup_elem(THE_MAP(tap_exchanges), &at);
 }
 
 static __always_inline struct tap_message *draft_get(void)
 {
 	__u32 first = 0;
 
-	return bpf_map_lookup_elem(&tap_drafts, &first);
+	return bpf_map_lookup_elem(THE_MAP(tap_drafts), &first);
 }
 
 /* False: the ring was full. */
 static __always_inline bool draft_send(struct tap_message *draft, __u64 bytes)
 {
-	return !bpf_ringbuf_output(&tap_messages, draft, bytes, 0);
+	return !bpf_ringbuf_output(THE_MAP(tap_messages), draft, bytes, 0);
 }
 
 static __always_inline struct tap_event *event_reserve(void)
 {
-	return bpf_ringbuf_reserve(&tap_ring, sizeof(struct tap_event), 0);
+	return bpf_ringbuf_reserve(THE_MAP(tap_ring), sizeof(struct tap_event), 0);
 }
 
 static __always_inline void event_submit(struct tap_event *event)

@@ -79,6 +79,7 @@ static __always_inline __u64 frame_read_packed(struct __sk_buff *skb, __u64 unkn
 
 	frame_make_linear(skb, SLOW_LINEAR_BYTES);
 	tags_read(skb, &reading);
+	forget_ways(wire_bytes, unknown);
 	forget_ways(reading.tags, unknown);
 	forget_ways(reading.l3_offset, unknown);
 	forget_ways(reading.ethertype, unknown);
@@ -91,6 +92,9 @@ static __always_inline __u64 frame_read_packed(struct __sk_buff *skb, __u64 unkn
 			bpdu = llc;
 		}
 	}
+	forget_ways(reading.l3_offset, unknown);
+	forget_ways(reading.ethertype, unknown);
+	forget_ways(bpdu, unknown);
 	if (reading.ethertype == ETH_P_IP)
 		found = ip4_read(skb, reading.l3_offset);
 	else if (reading.ethertype == ETH_P_IPV6)

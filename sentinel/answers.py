@@ -49,7 +49,7 @@ class Answers:
             "pid": os.getpid(),
             "since_wall_ns": daemon.started_wall_ns,
             "config": daemon.config_file,
-            "loader": "libbpf",
+            "loader": daemon.guard.loader,
             "attach": daemon.guard.hook,
             "guard": guard_document(devices, daemon.attachments.attached, quarantined),
             "checks": checks_document(daemon.config),

@@ -236,8 +236,6 @@ def _impossible(config: Config) -> Iterator[tuple[str, str]]:
         )
     if config.journal.max_size_bytes < SMALLEST_JOURNAL_BYTES:
         yield "journal.max_size", 'is too small to keep a history in; at least "1MB"'
-    if config.kernel.loader == "bcc":
-        yield "kernel.loader", 'bcc is not part of this version; use "auto" or "libbpf"'
     if config.mqtt.enabled:
         yield "mqtt.enabled", "MQTT is not part of this version; leave it at false"
 

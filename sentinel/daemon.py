@@ -366,7 +366,7 @@ def main(config_file: Path | None) -> int:
         config = parse_config(config_file.read_text(encoding="utf-8"), name)
     if os.geteuid() != 0:
         raise KernelError("the daemon loads BPF programs: run it as root, or by its systemd unit")
-    guard = Guard(Path(config.paths.bpffs_dir), config.kernel.attach)
+    guard = Guard(Path(config.paths.bpffs_dir), config.kernel.attach, loader=config.kernel.loader)
     try:
         armed = guard.arm()
         if armed.carried:

@@ -22,13 +22,15 @@ from sentinel.cli_client import Client
 from sentinel.config import Config
 from sentinel.control_peer import group_gid
 from sentinel.doctor_rules import uplinks, watched
-from sentinel.doctor_types import DaemonFacts, HostFacts, KernelFacts, LinkFact, PinFacts
-from sentinel.errors import NoDaemonError, RefusedError, TapsentinelError
+from sentinel.doctor_types import BccFact, DaemonFacts, HostFacts, KernelFacts, LinkFact, PinFacts
+from sentinel.errors import KernelError, NoDaemonError, RefusedError, TapsentinelError
 
 try:
+    from sentinel.loader.bcc import describe as describe_bcc
     from sentinel.loader.inspect import programs_in_front
 except ImportError:  # libbpf or the extension is missing: a finding, not the end
     programs_in_front: Callable[[int], list[str]] | None = None  # type: ignore[no-redef]
+    describe_bcc: Callable[[], str] | None = None  # type: ignore[no-redef]
 
 _BPF_SYSCALL: Final = {
     "x86_64": 321,
@@ -63,12 +65,22 @@ def gather(config: Config) -> HostFacts:
         pins=_pins(config.paths.bpffs_dir),
         daemon=_daemon(config.paths.control_socket),
         libbpf_problem=_libbpf_problem(),
+        bcc=_bcc(config.kernel.loader),
         group_exists=group_gid(config.control.group) is not None,
         links=links,
         vhost_sockets=_vhost_sockets(),
         dpdk_ports=_dpdk_ports(),
         in_front=_in_front(links, config),
     )
+
+
+def _bcc(loader: str) -> BccFact | None:
+    if loader != "bcc" or describe_bcc is None:
+        return None
+    try:
+        return BccFact(describe_bcc(), True)
+    except KernelError as missing:
+        return BccFact(str(missing), False)
 
 
 def _kernel() -> KernelFacts:

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Final
 
-from sentinel.doctor_types import Finding, PinFacts
+from sentinel.doctor_types import BccFact, Finding, PinFacts
 
 OLDEST_KERNEL: Final = (5, 10)
 TCX_SINCE: Final = (6, 6)
@@ -204,6 +204,13 @@ def judge_libbpf(problem: str | None) -> Finding:
     return Finding(
         "fail", "libbpf", problem, "install libbpf (Debian, Ubuntu: libbpf1; RHEL: libbpf)"
     )
+
+
+def judge_bcc(bcc: BccFact) -> Finding:
+    """The distribution's BCC, where it is to compile the programs."""
+    if bcc.works:
+        return Finding("ok", "BCC", bcc.detail)
+    return Finding("fail", "BCC", bcc.detail, 'or set kernel.loader = "libbpf"')
 
 
 def kernel_version(release: str) -> tuple[int, int] | None:

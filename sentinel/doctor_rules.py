@@ -15,6 +15,7 @@ from typing import Final
 from sentinel.config import Config, PortsConfig
 from sentinel.doctor_kernel import (
     judge_attach,
+    judge_bcc,
     judge_bpf,
     judge_bpffs,
     judge_btf,
@@ -47,6 +48,7 @@ def judge(facts: HostFacts, config: Config) -> list[Finding]:
         judge_bpffs(facts.pins, kernel.capabilities),
         judge_attach(config.kernel.attach, kernel.release, kernel.tcx_errno),
         judge_libbpf(facts.libbpf_problem),
+        *([judge_bcc(facts.bcc)] if facts.bcc else []),
         *judge_config(config, facts.group_exists),
     ]
     if facts.links is None:

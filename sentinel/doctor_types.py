@@ -71,13 +71,25 @@ class DaemonFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class BccFact:
+    """What would compile the programs here, or what keeps it from that."""
+
+    detail: str
+    works: bool
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
-    """Everything that was looked at. `links` None: devices could not be listed."""
+    """Everything that was looked at. `links` None: devices could not be listed.
+
+    `bcc` None: nobody asked for it.
+    """
 
     kernel: KernelFacts
     pins: PinFacts
     daemon: DaemonFacts
     libbpf_problem: str | None
+    bcc: BccFact | None
     group_exists: bool
     links: tuple[LinkFact, ...] | None = None
     vhost_sockets: tuple[str, ...] = ()

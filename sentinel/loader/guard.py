@@ -24,6 +24,7 @@ from sentinel.loader.attach import (
     detach_everywhere,
 )
 from sentinel.loader.carry import carry_latches, carry_orders
+from sentinel.loader.choose import Loader, choose_loader
 from sentinel.loader.maps import PinnedMaps
 from sentinel.loader.pins import Pins
 
@@ -46,10 +47,18 @@ class Armed:
 class Guard:
     """Programs, maps and links under one bpffs folder; one per daemon."""
 
-    def __init__(self, bpffs_dir: Path, attach: str, objects_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        bpffs_dir: Path,
+        attach: str,
+        objects_folder: Path | None = None,
+        loader: str = "auto",
+    ) -> None:
         self.pins = Pins(bpffs_dir)
         self._wanted_attach = attach
         self._objects_folder = objects_folder or objects.OBJECTS_FOLDER
+        self._wanted_loader = loader
+        self._loader: Loader | None = None
         self._programs: dict[str, int] = {}
         self._maps: PinnedMaps | None = None
         self._attacher: Attacher | None = None
@@ -67,6 +76,11 @@ class Guard:
         """ "tcx" or "clsact"."""
         return self._attacher.name if self._attacher else "none"
 
+    @property
+    def loader(self) -> str:
+        """ "libbpf" or "bcc"."""
+        return self._loader.name if self._loader else "none"
+
     def arm(self, config: KernelConfig | None = None) -> Armed:
         """Gets programs and maps ready; what was attached before goes on meanwhile.
 
@@ -77,11 +91,11 @@ class Guard:
         lib.ts_log_start()
         self.pins.prepare()
         self.pins.lock()
-        paths = objects.object_paths(self._objects_folder)
-        build = objects.build_number(paths)
+        self._loader = choose_loader(self._wanted_loader, self._objects_folder)
+        build = self._loader.build_number()
         adopted = self._adopt(build)
         if not adopted:
-            self._programs = objects.load_all(paths, self.pins)
+            self._programs = self._loader.load(self.pins)
             self._maps = PinnedMaps(self.pins)
         if config is not None:
             self.maps.write_config(config)

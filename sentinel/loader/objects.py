@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compiled programs into the kernel, through libbpf.
+"""Compiled programs into the kernel, through libbpf; and any loader's onto their pins.
 
 Programs that are pinned already and come from the same object files are used
 as they are: that takes no verifier and no time.
@@ -24,6 +24,24 @@ OBJECT_FILES = ("tap.bpf.o", "uplink.bpf.o")
 PROGRAM_NAMES = ("tap_from_guest", "tap_to_guest", "uplink_from_wire", "uplink_to_wire")
 
 _LOG_LINES = 12
+
+
+class ObjectLoader:
+    """Loader: the prebuilt objects of a folder through libbpf."""
+
+    name = "libbpf"
+
+    def __init__(self, folder: Path) -> None:
+        """Raises KernelError where an object is missing."""
+        self._paths = object_paths(folder)
+
+    def build_number(self) -> int:
+        """64 bits that stand for exactly these objects."""
+        return build_number(self._paths)
+
+    def load(self, pins: Pins) -> dict[str, int]:
+        """Every program of every object; see `load_object`."""
+        return load_all(self._paths, pins)
 
 
 def object_paths(folder: Path = OBJECTS_FOLDER) -> list[Path]:

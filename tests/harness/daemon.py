@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import Any
 
 from tests.harness.namespaces import Namespace
+from tests.harness.programs import loader_under_test
 from tests.harness.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -72,6 +73,9 @@ class Sentinel:
             "state_dir": str(self.directory / "state"),
             "bpffs_dir": str(self.pins),
         }
+        if loader_under_test() != "auto":
+            kernel = {"loader": loader_under_test(), **tables.get("kernel", {})}
+            tables = {**tables, "kernel": kernel}
         self.config.write_text(toml_text({"paths": paths, **tables}))
 
     def start(self, ports: Iterable[str] = (), timeout_s: float = 60) -> None:

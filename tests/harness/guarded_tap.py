@@ -19,6 +19,7 @@ from tests.harness.programs import (
     Setting,
     config,
     difference,
+    loader_under_test,
     objects_under_test,
     own_pins,
     remove_pins,
@@ -41,7 +42,7 @@ class GuardedTap(Closing):
     ) -> None:
         self.root = own_pins()
         self.netns = Namespace("counts")
-        self.guard = Guard(self.root, hook, objects_under_test())
+        self.guard = Guard(self.root, hook, objects_under_test(), loader_under_test())
         self.tap: Tap | None = None
         self.written = 0
         self.refused = 0

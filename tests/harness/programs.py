@@ -74,6 +74,11 @@ def objects_under_test() -> Path | None:
     return Path(variant) if variant else None
 
 
+def loader_under_test() -> str:
+    """What `kernel.loader` is in tests that say nothing of it."""
+    return os.environ.get("TAPSENTINEL_LOADER", "auto")
+
+
 def remove_pins(root: Path) -> None:
     """Unpin everything under a folder; one that is not there is no error."""
     for path in sorted(root.rglob("*"), reverse=True):
@@ -116,9 +121,9 @@ def within(threshold: int, action: str = "quarantine") -> CheckSetting:
 class Programs(Closing):
     """Context manager. `enter` a test, `add` ports, `run` frames, `check` against the model."""
 
-    def __init__(self, objects_folder: Path | None = None) -> None:
+    def __init__(self, objects_folder: Path | None = None, loader: str = "") -> None:
         self.root = own_pins()
-        self.guard = Guard(self.root, "auto", objects_folder)
+        self.guard = Guard(self.root, "auto", objects_folder, loader or loader_under_test())
         self.netns = Enclosure()
         self._retval, self._duration = ffi.new("uint32_t *"), ffi.new("uint32_t *")
         self._ring: Ring | None = None

@@ -63,7 +63,7 @@ BAD = {
     "an impossible hold": ('[hold]\ninitial = "2h"\nmax = "1h"', "hold.initial", "hold.max"),
     "a hold of nothing": ('[hold]\ninitial = "0s"', "hold.initial", ""),
     "no TOML": ("[checks.bpdu\n", "", "line"),
-    "loader": ('[kernel]\nloader = "bcc"', "kernel.loader", "libbpf"),
+    "loader": ('[kernel]\nloader = "bc"', "kernel.loader", "libbpf"),
     "mqtt": ("[mqtt]\nenabled = true", "mqtt.enabled", "false"),
 }
 

@@ -21,7 +21,7 @@ from tests.harness.dhcp import PAD, DhcpType, dhcp
 from tests.harness.frames import GUEST_MAC, TPID_C
 from tests.harness.guarded_tap import GuardedTap
 from tests.harness.packets import arp, udp_frame
-from tests.harness.programs import config, objects_under_test
+from tests.harness.programs import config, loader_under_test, objects_under_test
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces, taps and BPF need root")
 
@@ -42,7 +42,7 @@ def tell_all(tap: GuardedTap) -> None:
 def restart(tap: GuardedTap) -> None:
     """Another daemon on the same pins."""
     tap.guard.close()
-    tap.guard = Guard(tap.root, "auto", objects_under_test())
+    tap.guard = Guard(tap.root, "auto", objects_under_test(), loader_under_test())
     assert tap.guard.arm().adopted
     with tap.netns.enter():
         assert tap.guard.attach(tap.ifindex, abi.TAP_ROLE_PORT, 0, 0)

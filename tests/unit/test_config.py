@@ -244,7 +244,6 @@ def test_every_key_can_be_set() -> None:
             "from 1 to 10000",
         ),
         ("[mqtt]\nenabled=true", "mqtt.enabled", "not part of this version"),
-        ('[kernel]\nloader="bcc"', "kernel.loader", "not part of this version"),
         # No TOML at all.
         ("[hold]\ninitial = 5m", "line 2, column 12", "is not TOML"),
         ("[ports\n", "line 1, column 7", "']'"),

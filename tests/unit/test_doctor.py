@@ -16,6 +16,7 @@ from sentinel.doctor import finding_lines, findings_json
 from sentinel.doctor_facts import capabilities_in, file_system_of, link_of
 from sentinel.doctor_kernel import (
     judge_attach,
+    judge_bcc,
     judge_bpf,
     judge_bpffs,
     judge_btf,
@@ -39,6 +40,7 @@ from sentinel.doctor_rules import (
     watched,
 )
 from sentinel.doctor_types import (
+    BccFact,
     DaemonFacts,
     Finding,
     HostFacts,
@@ -66,6 +68,7 @@ HEALTHY = HostFacts(
     pins=PinFacts("/sys/fs/bpf/tapsentinel", supported=True, mounted=True, pinned=True),
     daemon=DaemonFacts("answers", version="0.1.0", pid=7),
     libbpf_problem=None,
+    bcc=None,
     group_exists=True,
     links=(
         LinkFact("tap1", 2, "tun", tap=True, in_bridge=True),
@@ -162,6 +165,15 @@ def test_jit_btf_lockdown_libbpf() -> None:
     assert judge_lockdown("none integrity [confidentiality]").level == "warn"
     assert judge_libbpf(None).level == "ok"
     assert judge_libbpf("libbpf.so.1 cannot be loaded").level == "fail"
+
+
+def test_bcc_is_looked_at_where_it_is_to_compile() -> None:
+    assert judge_bcc(BccFact("BCC 0.26.0 of /usr/bin/python3", True)).level == "ok"
+    missing = judge_bcc(BccFact("no BCC: install python3-bpfcc", False))
+    assert missing.level == "fail"
+    assert "libbpf" in missing.remedy
+    titles = {finding.title for finding in judge(HEALTHY, default_config())}
+    assert "BCC" not in titles
 
 
 @pytest.mark.parametrize(
