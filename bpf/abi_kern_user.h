@@ -13,7 +13,7 @@
 
 /* Raised with every change of a layout or of a meaning below. */
 enum tap_abi {
-	TAP_ABI_VERSION = 2,
+	TAP_ABI_VERSION = 3,
 };
 
 enum tap_limits {
@@ -28,6 +28,11 @@ enum tap_limits {
 	TAP_MESSAGE_RING_BYTES = 1 << 21,
 	TAP_MAX_EXCHANGES = 1 << 14, /* DHCP exchanges whose answers are expected */
 	TAP_MAX_ANSWERS = 16, /* told for one message that was told, at all places */
+	TAP_MAX_PAIRS = 1 << 14, /* rows of tags and sizes, of all devices together */
+	TAP_PAIRS_PER_PORT = 32, /* of them, both directions */
+	TAP_PAIRS_PER_UPLINK = 1 << 12,
+	TAP_MAX_LOSSES = 1 << 10, /* rows of frames that the kernel threw away */
+	TAP_SYMBOL_BYTES = 48, /* a kernel function's name, NUL padded */
 };
 
 /* Which way a frame goes. IN: from_guest at a port, from_wire at an uplink. */
@@ -104,6 +109,15 @@ enum tap_dhcp6 {
 enum tap_message_type {
 	TAP_MESSAGE_DHCP6 = 32,
 	TAP_MESSAGE_NONE = 255, /* no DHCP message */
+};
+
+/* How far above its path's MTU an oversized frame is, in bytes. */
+enum tap_excess {
+	TAP_EXCESS_TAG, /* 1 to 4 */
+	TAP_EXCESS_TWO_TAGS, /* 5 to 8 */
+	TAP_EXCESS_TUNNEL, /* 9 to 50: VXLAN over IPv4 adds 50 */
+	TAP_EXCESS_MORE,
+	TAP_EXCESSES,
 };
 
 /* Why a frame was dropped: the check that offended, or the port's latch. */
@@ -193,6 +207,7 @@ struct tap_state {
 	enum tap_abi abi; /* of these maps; also puts the version into the object's BTF */
 	__u64 fuse_refusals; /* frames that would have shut a port */
 	__u64 build; /* of the programs that run: a hash of their objects */
+	__u64 pairs_lost; /* frames that found no row of tap_pairs, not even the rest's */
 };
 
 struct tap_window {
@@ -300,6 +315,60 @@ struct tap_message {
 	__u8 frame[TAP_MESSAGE_BYTES]; /* without a tag that is in metadata */
 };
 
+/* Whose tags and sizes a row of tap_pairs counts. */
+struct tap_pair_key {
+	__u32 ifindex;
+	__u32 direction; /* enum tap_direction */
+	__u32 outer; /* TPID << 16 | VID; 0: no tag; TAP_PAIR_REST */
+	__u32 inner;
+};
+
+/* As outer and inner: all pairs of a device and direction that have no row of their own. */
+#define TAP_PAIR_REST 0xffffffffU
+
+/* Sizes are those of the largest segment, if it is a GSO frame. Per CPU. */
+struct tap_pair {
+	__u64 frames;
+	__u64 bytes; /* as tap_counters.bytes counts it */
+	__u64 oversized;
+	__u64 excess[TAP_EXCESSES];
+	__u64 first_ns;
+	__u64 last_ns; /* of frames in one tick the first one's time stands here */
+	__u64 last_ticks;
+	__u64 oversized_ns; /* likewise, of the last oversized frame; 0: none */
+	__u32 smallest_excess_bytes; /* of oversized frames */
+	__u32 largest_excess_bytes;
+	__u32 largest_wire_bytes;
+	__u32 reserved;
+};
+
+/* Which way, why and where in its code the kernel threw frames away. */
+struct tap_loss_key {
+	__u64 location; /* in the kernel's text; only ever compared */
+	__u32 from_ifindex; /* by which it came into the host; 0: the host made it */
+	__u32 at_ifindex; /* whose frame it was when it was dropped */
+	__u32 reason; /* enum skb_drop_reason of the running kernel */
+	__u32 reserved;
+};
+
+struct tap_loss {
+	__u64 frames;
+	__u64 bytes;
+	__u64 first_ns;
+	__u64 last_ns;
+	__u32 largest_bytes;
+	__u32 reserved;
+	char symbol[TAP_SYMBOL_BYTES]; /* that location is in */
+};
+
+struct tap_loss_state {
+	__u32 netns_inum; /* of the daemon: ifindexes of others mean other devices; 0: look at none */
+	__u32 reserved;
+	__u64 unlisted; /* frames that found no row */
+};
+
+_Static_assert(sizeof(struct tap_pair_key) == 16, "no padding in a key");
+_Static_assert(sizeof(struct tap_loss_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct tap_port) == 64, "a slot is a cache line");
 _Static_assert(sizeof(struct tap_talk) == 64, "a cache line");
 _Static_assert(__builtin_offsetof(struct tap_port, latched_at_ns) == 8,

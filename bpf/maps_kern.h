@@ -15,8 +15,8 @@
 #include "abi_kern_user.h"
 
 /*
- * What libbpf and BCC want differently. A map's key is a number but for rings and
- * queues, which have none. BCC goes through the text twice: for the maps, which
+ * What libbpf and BCC want differently. A map's key is a number unless it is MAP_KEYED;
+ * rings and queues have none. BCC goes through the text twice: for the maps, which
  * it makes or finds at their pins (TAP_BCC_PINS is their folder), and for the
  * programs, which are given each map's descriptor (TAP_FD_ and its name).
  */
@@ -26,24 +26,25 @@
 #define KIND_ARRAY "array"
 #define KIND_PERCPU_ARRAY "percpu_array"
 #define KIND_HASH "hash"
-#define MAP(kind, name, value_type, entries, flags)                                                \
-	BPF_F_TABLE(AT_PIN(KIND_##kind, name), __u32, value_type, name, entries, flags)
+#define KIND_PERCPU_HASH "percpu_hash"
+#define MAP_KEYED(kind, name, key_type, value_type, entries, flags)                                \
+	BPF_F_TABLE(AT_PIN(KIND_##kind, name), key_type, value_type, name, entries, flags)
 #define MAP_RING(name, bytes) BPF_F_TABLE(AT_PIN("ringbuf", name), __u32, __u32, name, bytes, 0)
 #define MAP_QUEUE(name, value_type, entries)                                                       \
 	BPF_QUEUESTACK(AT_PIN("queue", name), name, value_type, entries, 0)
 #elif defined(TAP_BCC)
 #define THE_MAP(name) ((void *)bpf_pseudo_fd(1, TAP_FD_##name))
-#define MAP(...) _Static_assert(1, "declared in the other pass")
-#define MAP_RING MAP
-#define MAP_QUEUE MAP
+#define MAP_KEYED(...) _Static_assert(1, "declared in the other pass")
+#define MAP_RING MAP_KEYED
+#define MAP_QUEUE MAP_KEYED
 #else
 #define THE_MAP(name) (&(name))
-#define MAP(kind, name, value_type, entries, flags)                                                \
+#define MAP_KEYED(kind, name, key_type, value_type, entries, flags)                                \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_##kind);                                                 \
 		__uint(max_entries, entries);                                                      \
 		__uint(map_flags, flags);                                                          \
-		__type(key, __u32);                                                                \
+		__type(key, key_type);                                                             \
 		__type(value, value_type);                                                         \
 	} name SEC(".maps")
 #define MAP_RING(name, bytes)                                                                      \
@@ -58,6 +59,9 @@
 		__type(value, value_type);                                                         \
 	} name SEC(".maps")
 #endif
+
+#define MAP(kind, name, value_type, entries, flags)                                                \
+	MAP_KEYED(kind, name, __u32, value_type, entries, flags)
 
 #define EXCHANGE_WAYS 4
 #define EXCHANGE_SETS (TAP_MAX_EXCHANGES / EXCHANGE_WAYS)
@@ -136,6 +140,17 @@ MAP(ARRAY, tap_strangers, struct tap_gate, 1, 0);
 /* Where a record of the message ring is written before it is told, on each CPU. */
 MAP(PERCPU_ARRAY, tap_drafts, struct tap_message, 1, 0);
 
+/* Tags and sizes by device, direction and pair of tags. Rows are made as they are needed. */
+MAP_KEYED(PERCPU_HASH, tap_pairs, struct tap_pair_key, struct tap_pair, TAP_MAX_PAIRS,
+	  BPF_F_NO_PREALLOC);
+
+/* Rows of tap_pairs that a slot has. */
+MAP(ARRAY, tap_pair_rooms, __u32, TAP_MAX_PORTS, BPF_F_MMAPABLE);
+
+MAP_KEYED(HASH, tap_losses, struct tap_loss_key, struct tap_loss, TAP_MAX_LOSSES, 0);
+
+MAP(ARRAY, tap_loss_state, struct tap_loss_state, 1, BPF_F_MMAPABLE);
+
 /* Programs never touch the next two: they keep what outlives the daemon. */
 MAP(ARRAY, tap_cuts, struct tap_cut, TAP_MAX_PORTS, 0);
 
@@ -208,6 +223,39 @@ static __always_inline struct exchange_set *exchange_set_at(__u32 hash)
 	__u32 at = hash % EXCHANGE_SETS;
 
 	return bpf_map_lookup_elem(THE_MAP(tap_exchanges), &at);
+}
+
+static __always_inline struct tap_pair *pair_get(const struct tap_pair_key *key)
+{
+	return bpf_map_lookup_elem(THE_MAP(tap_pairs), key);
+}
+
+/* False: there is no room, or another CPU made it first. */
+static __always_inline bool pair_add(const struct tap_pair_key *key, const struct tap_pair *pair)
+{
+	return !bpf_map_update_elem(THE_MAP(tap_pairs), key, pair, BPF_NOEXIST);
+}
+
+static __always_inline __u32 *pair_room_at(__u32 slot)
+{
+	return bpf_map_lookup_elem(THE_MAP(tap_pair_rooms), &slot);
+}
+
+static __always_inline struct tap_loss *loss_get(const struct tap_loss_key *key)
+{
+	return bpf_map_lookup_elem(THE_MAP(tap_losses), key);
+}
+
+static __always_inline bool loss_add(const struct tap_loss_key *key, const struct tap_loss *loss)
+{
+	return !bpf_map_update_elem(THE_MAP(tap_losses), key, loss, BPF_NOEXIST);
+}
+
+static __always_inline struct tap_loss_state *loss_state_get(void)
+{
+	__u32 first = 0;
+
+	return bpf_map_lookup_elem(THE_MAP(tap_loss_state), &first);
 }
 
 static __always_inline struct tap_message *draft_get(void)

@@ -10,7 +10,7 @@ from struct import Struct
 from typing import Final
 
 # enum tap_abi
-TAP_ABI_VERSION: Final = 2
+TAP_ABI_VERSION: Final = 3
 
 # enum tap_limits
 TAP_MAX_PORTS: Final = 2048
@@ -24,6 +24,11 @@ TAP_MESSAGE_BYTES: Final = 1600
 TAP_MESSAGE_RING_BYTES: Final = 2097152
 TAP_MAX_EXCHANGES: Final = 16384
 TAP_MAX_ANSWERS: Final = 16
+TAP_MAX_PAIRS: Final = 16384
+TAP_PAIRS_PER_PORT: Final = 32
+TAP_PAIRS_PER_UPLINK: Final = 4096
+TAP_MAX_LOSSES: Final = 1024
+TAP_SYMBOL_BYTES: Final = 48
 
 # enum tap_direction
 TAP_IN: Final = 0
@@ -88,6 +93,13 @@ TAP_DHCP6_TYPES: Final = 14
 # enum tap_message_type
 TAP_MESSAGE_DHCP6: Final = 32
 TAP_MESSAGE_NONE: Final = 255
+
+# enum tap_excess
+TAP_EXCESS_TAG: Final = 0
+TAP_EXCESS_TWO_TAGS: Final = 1
+TAP_EXCESS_TUNNEL: Final = 2
+TAP_EXCESS_MORE: Final = 3
+TAP_EXCESSES: Final = 4
 
 # enum tap_drop
 TAP_DROP_BPDU: Final = 0
@@ -205,18 +217,20 @@ TAP_CONFIG__EVENT_WINDOW_TICKS: Final = 88
 TAP_CONFIG__MAX_QUARANTINED: Final = 96
 TAP_CONFIG__MESSAGES_PER_WINDOW: Final = 100
 
-# struct tap_state, 24 bytes
-TAP_STATE: Final = Struct("=IIQQ")
+# struct tap_state, 32 bytes
+TAP_STATE: Final = Struct("=IIQQQ")
 TAP_STATE_FIELDS: Final = (
     "quarantined",
     "abi",
     "fuse_refusals",
     "build",
+    "pairs_lost",
 )
 TAP_STATE__QUARANTINED: Final = 0
 TAP_STATE__ABI: Final = 4
 TAP_STATE__FUSE_REFUSALS: Final = 8
 TAP_STATE__BUILD: Final = 16
+TAP_STATE__PAIRS_LOST: Final = 24
 
 # struct tap_window, 16 bytes
 TAP_WINDOW: Final = Struct("=QII")
@@ -370,3 +384,90 @@ TAP_MESSAGE__OUTER_TPID: Final = 46
 TAP_MESSAGE__OUTER_TCI: Final = 48
 TAP_MESSAGE__RESERVED: Final = 50
 TAP_MESSAGE__FRAME: Final = 56
+
+# struct tap_pair_key, 16 bytes
+TAP_PAIR_KEY: Final = Struct("=IIII")
+TAP_PAIR_KEY_FIELDS: Final = (
+    "ifindex",
+    "direction",
+    "outer",
+    "inner",
+)
+TAP_PAIR_KEY__IFINDEX: Final = 0
+TAP_PAIR_KEY__DIRECTION: Final = 4
+TAP_PAIR_KEY__OUTER: Final = 8
+TAP_PAIR_KEY__INNER: Final = 12
+
+# struct tap_pair, 104 bytes
+TAP_PAIR: Final = Struct("=QQQ4QQQQQIIII")
+TAP_PAIR_FIELDS: Final = (
+    "frames",
+    "bytes",
+    "oversized",
+    "excess",
+    "first_ns",
+    "last_ns",
+    "last_ticks",
+    "oversized_ns",
+    "smallest_excess_bytes",
+    "largest_excess_bytes",
+    "largest_wire_bytes",
+    "reserved",
+)
+TAP_PAIR__FRAMES: Final = 0
+TAP_PAIR__BYTES: Final = 8
+TAP_PAIR__OVERSIZED: Final = 16
+TAP_PAIR__EXCESS: Final = 24
+TAP_PAIR__FIRST_NS: Final = 56
+TAP_PAIR__LAST_NS: Final = 64
+TAP_PAIR__LAST_TICKS: Final = 72
+TAP_PAIR__OVERSIZED_NS: Final = 80
+TAP_PAIR__SMALLEST_EXCESS_BYTES: Final = 88
+TAP_PAIR__LARGEST_EXCESS_BYTES: Final = 92
+TAP_PAIR__LARGEST_WIRE_BYTES: Final = 96
+TAP_PAIR__RESERVED: Final = 100
+
+# struct tap_loss_key, 24 bytes
+TAP_LOSS_KEY: Final = Struct("=QIIII")
+TAP_LOSS_KEY_FIELDS: Final = (
+    "location",
+    "from_ifindex",
+    "at_ifindex",
+    "reason",
+    "reserved",
+)
+TAP_LOSS_KEY__LOCATION: Final = 0
+TAP_LOSS_KEY__FROM_IFINDEX: Final = 8
+TAP_LOSS_KEY__AT_IFINDEX: Final = 12
+TAP_LOSS_KEY__REASON: Final = 16
+TAP_LOSS_KEY__RESERVED: Final = 20
+
+# struct tap_loss, 88 bytes
+TAP_LOSS: Final = Struct("=QQQQII48s")
+TAP_LOSS_FIELDS: Final = (
+    "frames",
+    "bytes",
+    "first_ns",
+    "last_ns",
+    "largest_bytes",
+    "reserved",
+    "symbol",
+)
+TAP_LOSS__FRAMES: Final = 0
+TAP_LOSS__BYTES: Final = 8
+TAP_LOSS__FIRST_NS: Final = 16
+TAP_LOSS__LAST_NS: Final = 24
+TAP_LOSS__LARGEST_BYTES: Final = 32
+TAP_LOSS__RESERVED: Final = 36
+TAP_LOSS__SYMBOL: Final = 40
+
+# struct tap_loss_state, 16 bytes
+TAP_LOSS_STATE: Final = Struct("=IIQ")
+TAP_LOSS_STATE_FIELDS: Final = (
+    "netns_inum",
+    "reserved",
+    "unlisted",
+)
+TAP_LOSS_STATE__NETNS_INUM: Final = 0
+TAP_LOSS_STATE__RESERVED: Final = 4
+TAP_LOSS_STATE__UNLISTED: Final = 8

@@ -36,6 +36,7 @@ MAP_NAMES = (
     "tap_ports", "tap_strays", "tap_counts", "tap_config", "tap_state",
     "tap_windows", "tap_gates", "tap_ring", "tap_walks", "tap_cuts", "tap_orders",
     "tap_messages", "tap_talks", "tap_exchanges", "tap_strangers", "tap_drafts",
+    "tap_pairs", "tap_pair_rooms", "tap_losses", "tap_loss_state",
 )  # fmt: skip
 
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; not in Python's time module
