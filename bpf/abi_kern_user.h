@@ -357,7 +357,7 @@ struct tap_loss {
 	__u64 first_ns;
 	__u64 last_ns;
 	__u32 largest_bytes;
-	__u32 reserved;
+	__u32 last_ticks; /* of last_ns: as tap_port.seen_ticks, the low half */
 	char symbol[TAP_SYMBOL_BYTES]; /* that location is in */
 };
 

@@ -8,6 +8,12 @@
 
 #include "parse_kern.h"
 
+/* As tap_counters.bytes counts it. */
+static __always_inline __u32 frame_bytes(const struct __sk_buff *skb)
+{
+	return skb->len + (skb->vlan_present ? VLAN_TAG_BYTES : 0);
+}
+
 /* What the frame fills of its path: no Ethernet header, and one tag is free. */
 static __always_inline __u32 path_bytes(const struct frame *frame)
 {

@@ -185,7 +185,7 @@ static __always_inline int count_only(struct __sk_buff *skb, enum tap_direction 
 	glance = frame_glance(skb);
 	if (frame_is_ordinary(skb, glance, ref.port->mtu_bytes))
 		return frame_end(&ref, counters, direction, glance == GLANCE_QUIET);
-	frame = frame_examine(skb, counters, ref.port->mtu_bytes, false);
+	frame = frame_examine(skb, &ref, counters, direction, false);
 	verdict = frame_end(&ref, counters, direction, frame.found & FOUND_QUIET) == VERDICT_NEXT
 			  ? TAP_VERDICT_PASSED
 			  : TAP_VERDICT_DROPPED;

@@ -6,17 +6,12 @@
 #include "clock_kern.h"
 #include "count_kern.h"
 #include "glance_kern.h"
+#include "pair_kern.h"
 #include "tell_kern.h"
 
 /* Programs behind ours still run; TCX_NEXT and TC_ACT_UNSPEC are one value. */
 #define VERDICT_NEXT (-1)
 #define VERDICT_DROP 2 /* TC_ACT_SHOT, TCX_DROP */
-
-/* As tap_counters.bytes counts it. */
-static __always_inline __u32 frame_bytes(const struct __sk_buff *skb)
-{
-	return skb->len + (skb->vlan_present ? VLAN_TAG_BYTES : 0);
-}
 
 static __always_inline void count_frame(const struct __sk_buff *skb, struct tap_counters *counters)
 {
@@ -32,14 +27,15 @@ static __always_inline bool frame_is_ordinary(const struct __sk_buff *skb, enum 
 }
 
 /* Reads and counts a frame that is not ordinary. */
-static __always_inline struct frame frame_examine(struct __sk_buff *skb,
-						  struct tap_counters *counters, __u32 mtu_bytes,
-						  bool is_hosts_own)
+static __always_inline struct frame frame_examine(struct __sk_buff *skb, const struct port_ref *ref,
+						  struct tap_counters *counters,
+						  enum tap_direction direction, bool is_hosts_own)
 {
 	struct frame frame = frame_read(skb, counters->frames);
 
-	count_size(counters, &frame, mtu_bytes);
+	count_size(counters, &frame, ref->port->mtu_bytes);
 	count_kinds(counters, &frame, is_hosts_own);
+	pair_see(skb, ref, direction, &frame);
 	return frame;
 }
 

@@ -87,7 +87,7 @@ int tap_from_guest(struct __sk_buff *skb)
 	glance = frame_glance(skb);
 	if (frame_is_ordinary(skb, glance, ref.port->mtu_bytes))
 		return frame_end(&ref, counters, TAP_IN, glance == GLANCE_QUIET);
-	frame = frame_examine(skb, counters, ref.port->mtu_bytes, false);
+	frame = frame_examine(skb, &ref, counters, TAP_IN, false);
 	if (frame_end(&ref, counters, TAP_IN, frame.found & FOUND_QUIET) == VERDICT_NEXT)
 		verdict = judge_frame(skb, &ref, &frame, counters);
 	forget_ways(verdict, frame.wire_bytes);

@@ -93,7 +93,7 @@ int uplink_to_wire(struct __sk_buff *skb)
 	count_frame(skb, counters);
 	glance = frame_glance(skb);
 	if (!frame_is_ordinary(skb, glance, uplink.port->mtu_bytes))
-		frame = frame_examine(skb, counters, uplink.port->mtu_bytes, !skb->ingress_ifindex);
+		frame = frame_examine(skb, &uplink, counters, TAP_OUT, !skb->ingress_ifindex);
 	else if (glance == GLANCE_QUIET)
 		frame.found |= FOUND_QUIET;
 	/* Asked after reading: before it, a verifier would read the frame once for each. */

@@ -450,7 +450,7 @@ TAP_LOSS_FIELDS: Final = (
     "first_ns",
     "last_ns",
     "largest_bytes",
-    "reserved",
+    "last_ticks",
     "symbol",
 )
 TAP_LOSS__FRAMES: Final = 0
@@ -458,7 +458,7 @@ TAP_LOSS__BYTES: Final = 8
 TAP_LOSS__FIRST_NS: Final = 16
 TAP_LOSS__LAST_NS: Final = 24
 TAP_LOSS__LARGEST_BYTES: Final = 32
-TAP_LOSS__RESERVED: Final = 36
+TAP_LOSS__LAST_TICKS: Final = 36
 TAP_LOSS__SYMBOL: Final = 40
 
 # struct tap_loss_state, 16 bytes

@@ -22,15 +22,25 @@ from sentinel.cli_client import Client
 from sentinel.config import Config
 from sentinel.control_peer import group_gid
 from sentinel.doctor_rules import uplinks, watched
-from sentinel.doctor_types import BccFact, DaemonFacts, HostFacts, KernelFacts, LinkFact, PinFacts
+from sentinel.doctor_types import (
+    BccFact,
+    DaemonFacts,
+    DropsFact,
+    HostFacts,
+    KernelFacts,
+    LinkFact,
+    PinFacts,
+)
 from sentinel.errors import KernelError, NoDaemonError, RefusedError, TapsentinelError
 
 try:
     from sentinel.loader.bcc import describe as describe_bcc
+    from sentinel.loader.drops import describe_obstacle
     from sentinel.loader.inspect import programs_in_front
 except ImportError:  # libbpf or the extension is missing: a finding, not the end
     programs_in_front: Callable[[int], list[str]] | None = None  # type: ignore[no-redef]
     describe_bcc: Callable[[], str] | None = None  # type: ignore[no-redef]
+    describe_obstacle: Callable[[str], str | None] | None = None  # type: ignore[no-redef]
 
 _BPF_SYSCALL: Final = {
     "x86_64": 321,
@@ -71,6 +81,7 @@ def gather(config: Config) -> HostFacts:
         vhost_sockets=_vhost_sockets(),
         dpdk_ports=_dpdk_ports(),
         in_front=_in_front(links, config),
+        drops=_drops(config.kernel.loader),
     )
 
 
@@ -81,6 +92,10 @@ def _bcc(loader: str) -> BccFact | None:
         return BccFact(describe_bcc(), True)
     except KernelError as missing:
         return BccFact(str(missing), False)
+
+
+def _drops(loader: str) -> DropsFact | None:
+    return None if describe_obstacle is None else DropsFact(describe_obstacle(loader))
 
 
 def _kernel() -> KernelFacts:

@@ -8,7 +8,7 @@ import os
 import re
 from typing import Final
 
-from sentinel.doctor_types import BccFact, Finding, PinFacts
+from sentinel.doctor_types import BccFact, DropsFact, Finding, PinFacts
 
 OLDEST_KERNEL: Final = (5, 10)
 TCX_SINCE: Final = (6, 6)
@@ -133,8 +133,8 @@ def judge_lockdown(lockdown: str | None) -> Finding:
         return Finding(
             "warn",
             "lockdown",
-            "confidentiality: programs that read kernel memory are refused; the guard's own "
-            "do not, others on this host may",
+            "confidentiality: programs that read kernel memory may be refused; the guard's own "
+            "do not read any, the trace of drops does",
         )
     return Finding("ok", "lockdown", mode)
 
@@ -211,6 +211,20 @@ def judge_bcc(bcc: BccFact) -> Finding:
     if bcc.works:
         return Finding("ok", "BCC", bcc.detail)
     return Finding("fail", "BCC", bcc.detail, 'or set kernel.loader = "libbpf"')
+
+
+def judge_drops(drops: DropsFact, wanted: str) -> Finding:
+    """Whether it can be said where the kernel throws frames away; `wanted` is kernel.drops."""
+    if wanted == "off":
+        return Finding("ok", "drops", "not traced, as configured")
+    if drops.obstacle is None:
+        return Finding("ok", "drops", "traced: by device, reason and place in the kernel")
+    return Finding(
+        "warn",
+        "drops",
+        f"not traced: {drops.obstacle}; the guard is as good without",
+        'set kernel.drops = "off" if that is known',
+    )
 
 
 def kernel_version(release: str) -> tuple[int, int] | None:

@@ -19,6 +19,7 @@ from sentinel.doctor_kernel import (
     judge_bpf,
     judge_bpffs,
     judge_btf,
+    judge_drops,
     judge_jit,
     judge_libbpf,
     judge_lockdown,
@@ -49,6 +50,7 @@ def judge(facts: HostFacts, config: Config) -> list[Finding]:
         judge_attach(config.kernel.attach, kernel.release, kernel.tcx_errno),
         judge_libbpf(facts.libbpf_problem),
         *([judge_bcc(facts.bcc)] if facts.bcc else []),
+        *([judge_drops(facts.drops, config.kernel.drops)] if facts.drops else []),
         *judge_config(config, facts.group_exists),
     ]
     if facts.links is None:

@@ -79,10 +79,17 @@ class BccFact:
 
 
 @dataclass(frozen=True, slots=True)
+class DropsFact:
+    """Whether drops of the kernel can be traced; None: nothing keeps them from that."""
+
+    obstacle: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class HostFacts:
     """Everything that was looked at. `links` None: devices could not be listed.
 
-    `bcc` None: nobody asked for it.
+    `bcc` None: nobody asked for it. `drops` None: nobody could look.
     """
 
     kernel: KernelFacts
@@ -95,3 +102,4 @@ class HostFacts:
     vhost_sockets: tuple[str, ...] = ()
     dpdk_ports: tuple[str, ...] = ()
     in_front: Mapping[str, tuple[str, ...]] | None = field(default_factory=dict)
+    drops: DropsFact | None = None

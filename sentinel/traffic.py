@@ -61,3 +61,5 @@ class LossSeen:
     largest_bytes: int
     first_seen_ns: int
     last_seen_ns: int
+    frames_before: int = 0
+    """Of `frames`, those that were lost more than a minute ago."""

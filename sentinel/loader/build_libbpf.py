@@ -23,7 +23,7 @@ ffibuilder.set_source(
 )
 ffibuilder.cdef(
     """
-    struct bpf_object; struct bpf_program; struct bpf_map; struct ts_ring;
+    struct bpf_object; struct bpf_program; struct bpf_map; struct ts_ring; struct btf;
 
     struct bpf_object *bpf_object__open_file(const char *path, const void *opts);
     int bpf_object__load(struct bpf_object *obj);
@@ -35,6 +35,9 @@ ffibuilder.cdef(
     int bpf_program__fd(const struct bpf_program *prog);
     const char *bpf_map__name(const struct bpf_map *map);
     int bpf_map__set_pin_path(struct bpf_map *map, const char *path);
+    struct btf *btf__load_vmlinux_btf(void);
+    struct btf *btf__load_module_btf(const char *module_name, struct btf *vmlinux_btf);
+    void btf__free(struct btf *btf);
     uint32_t libbpf_major_version(void);
     uint32_t libbpf_minor_version(void);
 
@@ -47,6 +50,11 @@ ffibuilder.cdef(
     int ts_link_info(int link_fd, uint32_t *ifindex, uint32_t *prog_id);
     int ts_prog_id(int prog_fd, uint32_t *id);
     int ts_prog_name(uint32_t id, char *name);
+    int ts_prog_misses(int prog_fd, uint64_t *misses);
+    int ts_tracepoint_open(int prog_fd);
+    int ts_tracepoint_arguments(const struct btf *btf, const char *tracepoint);
+    int ts_btf_enumerators(const struct btf *btf, const char *type, const char **names,
+                           uint32_t *values, uint32_t count);
     int ts_tcx_programs(int ifindex, int egress, uint32_t *ids, uint32_t count);
     int ts_clsact_create(int ifindex);
     int ts_clsact_destroy(int ifindex);
@@ -66,6 +74,11 @@ ffibuilder.cdef(
     int ts_map_lookup(int map_fd, const void *key, void *value);
     int ts_map_update(int map_fd, const void *key, const void *value);
     int ts_map_delete(int map_fd, const void *key);
+    int ts_map_lookup_batch(int map_fd, const uint8_t *token, uint8_t *next_token, void *keys,
+                            void *values, uint32_t *count);
+    int ts_map_keys(int map_fd, uint8_t *keys, uint32_t key_bytes, uint32_t count);
+    int ts_possible_cpus(void);
+    int ts_hash_rows(int map_fd, uint32_t capacity, void *keys, void *values);
     int ts_queue_pop(int map_fd, void *value);
     int ts_obj_get(const char *path);
     int ts_obj_pin(int fd, const char *path);

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sentinel import abi
@@ -28,6 +28,7 @@ from sentinel.decode import (
     decode_ports,
     decode_talk,
 )
+from sentinel.decode_pairs import rest_keys
 from sentinel.errors import AbiError, KernelError, NotArmedError
 from sentinel.loader import syscall
 from sentinel.loader.pins import Pins
@@ -39,9 +40,12 @@ MAP_NAMES = (
     "tap_pairs", "tap_pair_rooms", "tap_losses", "tap_loss_state",
 )  # fmt: skip
 
+FEW_DEVICES = 64
+"""Up to so many are looked up one by one."""
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; not in Python's time module
 _FIRST = (0).to_bytes(4, "little")
 _NO_CUT = bytes(abi.TAP_CUT.size)
+_ROOM_BYTES = 8  # elements of an array map begin at multiples of 8
 
 
 def _key(number: int) -> bytes:
@@ -55,6 +59,8 @@ class GuardState:
     quarantined: int
     fuse_refusals: int
     build: int
+    pairs_lost: int = 0
+    """Frames whose tags and size found no row."""
 
 
 class PinnedMaps:
@@ -70,6 +76,9 @@ class PinnedMaps:
                 self._fds["tap_ports"], abi.TAP_MAX_PORTS * abi.TAP_PORT.size, "tap_ports"
             )
             self._state = syscall.MappedMap(self._fds["tap_state"], abi.TAP_STATE.size, "tap_state")
+            self._rooms = syscall.MappedMap(
+                self._fds["tap_pair_rooms"], abi.TAP_MAX_PORTS * _ROOM_BYTES, "tap_pair_rooms"
+            )
         except KernelError as failed:
             self._close_fds()
             if failed.errno != errno.ENOENT:
@@ -90,6 +99,7 @@ class PinnedMaps:
         """Closes descriptors and mappings."""
         self._ports.close()
         self._state.close()
+        self._rooms.close()
         self._close_fds()
 
     def _close_fds(self) -> None:
@@ -104,6 +114,13 @@ class PinnedMaps:
     def slots(self) -> list[PortSlot]:
         """The slots in use."""
         return decode_ports(self._ports.snapshot())
+
+    def slots_of(self, ifindexes: Collection[int]) -> dict[int, PortSlot]:
+        """Slots of those devices that have one, by ifindex."""
+        if len(ifindexes) > FEW_DEVICES:
+            all_of_them = {slot.ifindex: slot for slot in self.slots()}
+            return {one: all_of_them[one] for one in ifindexes if one in all_of_them}
+        return {one: slot for one in ifindexes if (slot := self.find(one)) is not None}
 
     def find(self, ifindex: int) -> PortSlot | None:
         """A device's slot."""
@@ -127,6 +144,7 @@ class PinnedMaps:
         if found is None:
             slot = self._free_slot(ifindex)
             self._reset(slot)
+            self.forget_pairs(slot, ifindex)
             if slot != ifindex % abi.TAP_MAX_PORTS:
                 syscall.map_update(self._fds["tap_strays"], _key(ifindex), _key(slot), "tap_strays")
         else:
@@ -148,6 +166,7 @@ class PinnedMaps:
         self._store(found.slot, abi.TAP_PORT__ROLE, abi.TAP_ROLE_FREE)
         syscall.map_delete(self._fds["tap_strays"], _key(ifindex), "tap_strays")
         self.write_cut(found.slot, None)
+        self.forget_pairs(found.slot, ifindex)
 
     def shut_latch(self, slot: int, latch: int, latched_at_ns: int | None = None) -> bool:
         """Shuts a port; False if it was shut already, for whatever cause.
@@ -194,6 +213,7 @@ class PinnedMaps:
             self._state.load_u32(abi.TAP_STATE__QUARANTINED),
             self._state.load_u64(abi.TAP_STATE__FUSE_REFUSALS),
             self._state.load_u64(abi.TAP_STATE__BUILD),
+            self._state.load_u64(abi.TAP_STATE__PAIRS_LOST),
         )
 
     def mark_build(self, build: int) -> None:
@@ -237,6 +257,40 @@ class PinnedMaps:
         """Writes who cut a port and for how long; None: nobody."""
         value = _NO_CUT if cut is None else cut.encode()
         syscall.map_update(self._fds["tap_cuts"], _key(slot), value, "tap_cuts")
+
+    def pair_rooms(self) -> Sequence[int]:
+        """How many rows of tap_pairs each slot has, but for those of the rest."""
+        return memoryview(self._rooms.snapshot()).cast("I")[::2]
+
+    def add_pair_room(self, slot: int, difference: int) -> None:
+        """Says how many rows of a slot's came or went."""
+        self._rooms.add_u32(slot * _ROOM_BYTES, difference)
+
+    def correct_pair_room(self, slot: int, expected: int, rows: int) -> None:
+        """Sets how many rows a slot has, unless that is not `expected` any more."""
+        if expected != rows:
+            self._rooms.swap_u32(slot * _ROOM_BYTES, expected, rows)
+
+    def pair_keys(self, ifindex: int | None = None) -> set[bytes]:
+        """The keys of the rows of tap_pairs: a device's, or all."""
+        size = abi.TAP_PAIR_KEY.size
+        # Twice over: while rows come and go, a key may be listed twice.
+        keys = syscall.map_keys(self._fds["tap_pairs"], size, 2 * abi.TAP_MAX_PAIRS, "tap_pairs")
+        devices = memoryview(keys).cast("I")[:: size // 4].tolist()
+        return {
+            keys[row * size : (row + 1) * size]
+            for row, device in enumerate(devices)
+            if ifindex in (None, device)
+        }
+
+    def forget_pairs(self, slot: int, ifindex: int) -> None:
+        """Removes a device's rows of tap_pairs. Where the slot has none, that is cheap."""
+        keys = set(rest_keys(ifindex))
+        if self._rooms.load_u32(slot * _ROOM_BYTES):
+            keys |= self.pair_keys(ifindex)
+        for key in keys:
+            syscall.map_delete(self._fds["tap_pairs"], key, "tap_pairs")
+        self._rooms.store_u32(slot * _ROOM_BYTES, 0)
 
     def push_order(self, order: Order) -> None:
         """Keeps an order for the next daemon. Raises KernelError (E2BIG) when full."""

@@ -170,6 +170,63 @@ static int ts_prog_name(uint32_t id, char *name)
 	return failed;
 }
 
+/* How often a program was not run because it was running on that CPU already. */
+static int ts_prog_misses(int prog_fd, uint64_t *misses)
+{
+	struct bpf_prog_info info;
+	uint32_t bytes = sizeof(info);
+
+	memset(&info, 0, sizeof(info));
+	if (bpf_obj_get_info_by_fd(prog_fd, &info, &bytes))
+		return -errno;
+	*misses = info.recursion_misses;
+	return 0;
+}
+
+/* Runs a tp_btf program at its tracepoint as long as the returned descriptor is open. */
+static int ts_tracepoint_open(int prog_fd)
+{
+	int fd = bpf_raw_tracepoint_open(NULL, prog_fd);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* How many arguments a program at a kernel tracepoint is given, or -ENOENT. */
+static int ts_tracepoint_arguments(const struct btf *btf, const char *tracepoint)
+{
+	char name[128];
+	const struct btf_type *type;
+	int id;
+
+	snprintf(name, sizeof(name), "btf_trace_%s", tracepoint);
+	id = btf__find_by_name_kind(btf, name, BTF_KIND_TYPEDEF);
+	if (id < 0)
+		return -ENOENT;
+	type = btf__type_by_id(btf, btf__type_by_id(btf, id)->type);
+	if (!type || !btf_is_ptr(type))
+		return -ENOENT;
+	type = btf__type_by_id(btf, type->type);
+	/* The first is the kernel's own. */
+	return type && btf_is_func_proto(type) && btf_vlen(type) ? btf_vlen(type) - 1 : -ENOENT;
+}
+
+/* The first `count` enumerators of an enum; how many it has, or -ENOENT. */
+static int ts_btf_enumerators(const struct btf *btf, const char *type, const char **names,
+			      uint32_t *values, uint32_t count)
+{
+	int id = btf__find_by_name_kind(btf, type, BTF_KIND_ENUM);
+	const struct btf_type *found;
+
+	if (id < 0)
+		return -ENOENT;
+	found = btf__type_by_id(btf, id);
+	for (uint32_t i = 0; i < btf_vlen(found) && i < count; i++) {
+		names[i] = btf__name_by_offset(btf, btf_enum(found)[i].name_off);
+		values[i] = btf_enum(found)[i].val;
+	}
+	return btf_vlen(found);
+}
+
 /* Ids of the tcx programs of a device in the order they run. */
 static int ts_tcx_programs(int ifindex, int egress, uint32_t *ids, uint32_t count)
 {
@@ -395,6 +452,56 @@ static int ts_map_update(int map_fd, const void *key, const void *value)
 static int ts_map_delete(int map_fd, const void *key)
 {
 	return bpf_map_delete_elem(map_fd, key) ? -errno : 0;
+}
+
+/*
+ * Up to *count elements of a hash, from where `token` stands (NULL: the beginning),
+ * and where to go on. -ENOENT: *count elements, and there are no more.
+ */
+static int ts_map_lookup_batch(int map_fd, const uint8_t *token, uint8_t *next_token, void *keys,
+			       void *values, uint32_t *count)
+{
+	return bpf_map_lookup_batch(map_fd, (void *)token, next_token, keys, values, count, NULL)
+		       ? -errno
+		       : 0;
+}
+
+/*
+ * The keys of a hash; how many they are, at most `count`. One that vanishes
+ * meanwhile starts the walk anew: keys may be there twice.
+ */
+static int ts_map_keys(int map_fd, uint8_t *keys, uint32_t key_bytes, uint32_t count)
+{
+	const uint8_t *last = NULL;
+
+	for (uint32_t found = 0; found < count; found++) {
+		if (bpf_map_get_next_key(map_fd, last, keys))
+			return errno == ENOENT ? (int)found : -errno;
+		last = keys;
+		keys += key_bytes;
+	}
+	return count;
+}
+
+static int ts_possible_cpus(void)
+{
+	return libbpf_num_possible_cpus();
+}
+
+/*
+ * Every element of a hash map of at most `capacity`, keys and values apart; how many.
+ * Values of a map per CPU follow each other, CPU by CPU, each padded to 8 bytes.
+ */
+static int ts_hash_rows(int map_fd, uint32_t capacity, void *keys, void *values)
+{
+	LIBBPF_OPTS(bpf_map_batch_opts, opts);
+	uint32_t count = capacity;
+	uint32_t next;
+
+	if (bpf_map_lookup_batch(map_fd, NULL, &next, keys, values, &count, &opts) &&
+	    errno != ENOENT)
+		return -errno;
+	return count;
 }
 
 static int ts_queue_pop(int map_fd, void *value)

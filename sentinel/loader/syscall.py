@@ -41,11 +41,63 @@ def map_update(fd: int, key: bytes | None, value: bytes, what: str) -> None:
     check(lib.ts_map_update(fd, key if key is not None else ffi.NULL, value), f"write {what}")
 
 
-def map_delete(fd: int, key: bytes, what: str) -> None:
-    """Removes one element; one that is not there is no error."""
+def map_delete(fd: int, key: bytes, what: str) -> bool:
+    """Removes one element; False: it was not there."""
     result = lib.ts_map_delete(fd, key)
-    if result != -errno.ENOENT:
-        check(result, f"remove from {what}")
+    if result == -errno.ENOENT:
+        return False
+    check(result, f"remove from {what}")
+    return True
+
+
+def map_keys(fd: int, key_bytes: int, most: int, what: str) -> bytes:
+    """The keys of a hash of at most `most` elements, one after the other.
+
+    One that vanishes meanwhile starts the walk anew: then keys are there twice, or
+    the last ones are missing.
+    """
+    keys = ffi.new("uint8_t[]", key_bytes * most)
+    found = check(lib.ts_map_keys(fd, keys, key_bytes, most), f"list {what}")
+    return bytes(ffi.buffer(keys, found * key_bytes))
+
+
+class Batches:
+    """A hash read in batches, with few calls. Elements may come and go meanwhile."""
+
+    def __init__(self, fd: int, key_bytes: int, value_bytes: int, count: int, what: str) -> None:
+        """`value_bytes` are those of all CPUs together; `count` elements are a batch."""
+        self._fd = fd
+        self._what = what
+        self._key_bytes, self._value_bytes, self._count = key_bytes, value_bytes, count
+        self._keys = ffi.new("uint8_t[]", key_bytes * count)
+        self._values = ffi.new("uint8_t[]", value_bytes * count)
+        self._tokens = ffi.new("uint8_t[]", key_bytes), ffi.new("uint8_t[]", key_bytes)
+        self._token = ffi.NULL
+        self.is_done = False
+
+    def take(self) -> tuple[bytes, bytes]:
+        """(keys, values) of the next batch. Raises KernelError.
+
+        ENOSPC: `count` is too small for one of the hash's buckets.
+        """
+        count = ffi.new("uint32_t *", self._count)
+        ahead = self._tokens[self._token == self._tokens[0]]
+        result = lib.ts_map_lookup_batch(
+            self._fd, self._token, ahead, self._keys, self._values, count
+        )
+        self.is_done = result == -errno.ENOENT
+        if not self.is_done:
+            check(result, f"read {self._what}")
+        self._token = ahead
+        return (
+            bytes(ffi.buffer(self._keys, count[0] * self._key_bytes)),
+            bytes(ffi.buffer(self._values, count[0] * self._value_bytes)),
+        )
+
+
+def possible_cpus() -> int:
+    """Of how many CPUs a per-CPU value has a copy. Raises KernelError."""
+    return check(lib.ts_possible_cpus(), "count the possible CPUs")
 
 
 def queue_peek(fd: int, value_bytes: int, what: str) -> bytes | None:

@@ -10,9 +10,11 @@ from collections.abc import Collection
 
 from sentinel.decode import check_bits
 from sentinel.loader.guard import Guard
+from sentinel.loader.pair_rows import PairRows
 from tests.harness.closing import Closing
 from tests.harness.model import Counts, Model, ModelPort, flat
 from tests.harness.model_frame import reaches_tc
+from tests.harness.model_pairs import table
 from tests.harness.namespaces import Namespace
 from tests.harness.programs import (
     ROLES,
@@ -128,9 +130,15 @@ class GuardedTap(Closing):
         return self.counts()[0]
 
     def assert_model(self) -> None:
-        """The tap's counters are the model's."""
+        """The tap's counters are the model's, and its rows of tags and sizes."""
         found, expected = self.settled(), +self.model.ports[self.ifindex].inward
         assert found == expected, difference(found, expected)
+        self.assert_pairs(self.ifindex)
+
+    def assert_pairs(self, ifindex: int) -> None:
+        """The rows of tags and sizes of a device are the model's."""
+        found = table(PairRows(self.guard.maps).read(), ifindex)
+        assert found == self.model.ports[ifindex].pairs.rows
 
     @property
     def cause(self) -> str | None:

@@ -22,6 +22,7 @@ from sentinel.decode import (
 )
 from tests.harness.model_frame import Reading, read_frame
 from tests.harness.model_message import Fate, Messages, Talk
+from tests.harness.model_pairs import ROOMS, ModelPairs
 
 Counts = Counter[str]
 CUTS = frozenset({"dropped", "latched", "fused"})
@@ -79,6 +80,10 @@ class ModelPort:
     offences: Counts = field(default_factory=Counter)
     inward: Counts = field(default_factory=Counter)
     outward: Counts = field(default_factory=Counter)
+    pairs: ModelPairs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pairs = ModelPairs(ROOMS[self.role])
 
 
 class Model:
@@ -128,6 +133,7 @@ class Model:
         counts = port.outward if is_outward else port.inward
         is_hosts_own = program == "uplink_to_wire" and ingress_ifindex == 0
         self._count(counts, reading, port.mtu_bytes, host=is_hosts_own)
+        port.pairs.see(reading, port.mtu_bytes, is_outward=is_outward)
         if program == "uplink_to_wire":
             is_dropped = self._to_wire(port, reading, ingress_ifindex)
         elif port.cause is not None:

@@ -41,6 +41,9 @@ class Reading:
     message: Message | None = None
     is_quiet: bool = False
     """It is housekeeping: ARP, IGMP, neighbour discovery, MLD, DHCP."""
+    outer: int = 0
+    """Of the two outermost tags TPID << 16 | VID; 0: it has none."""
+    inner: int = 0
 
     @property
     def path_bytes(self) -> int:
@@ -74,8 +77,10 @@ def read_frame(frame: bytes, segment_bytes: int = 0, *, untagged: bool = False) 
         searched_bytes += 4
     tags, at = 0, 14
     kind = _number(frame, 12)
+    names = []
     while kind in TPIDS and tags < MOST_TAGS and len(frame) >= at + 4:
         tags += 1
+        names.append(kind << 16 | _number(frame, at) & 0xFFF)
         kind = _number(frame, at + 2)
         at += 4
     bpdu = None
@@ -90,7 +95,8 @@ def read_frame(frame: bytes, segment_bytes: int = 0, *, untagged: bool = False) 
     wire_bytes = len(frame)
     if segment_bytes:
         wire_bytes = at + _headers(frame[at:], kind) + segment_bytes
-    return Reading(len(frame), wire_bytes, tags, bpdu, message, is_quiet)
+    outer, inner = (*names, 0, 0)[:2]
+    return Reading(len(frame), wire_bytes, tags, bpdu, message, is_quiet, outer, inner)
 
 
 def _number(data: bytes, at: int) -> int:

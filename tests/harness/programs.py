@@ -30,10 +30,13 @@ from sentinel.loader import objects, syscall
 from sentinel.loader._libbpf import ffi, lib
 from sentinel.loader.guard import Guard
 from sentinel.loader.maps import PinnedMaps
+from sentinel.loader.pair_rows import PairRows
 from sentinel.loader.ring import MessageRing, Ring
+from sentinel.traffic import PairSeen
 from tests.harness.closing import Closing
 from tests.harness.enclosure import Enclosure
 from tests.harness.model import Counts, Model, ModelPort, Stamp, flat
+from tests.harness.model_pairs import REST, table
 from tests.harness.slot_memory import SlotMemory
 
 BPFFS = Path("/sys/fs/bpf")
@@ -130,6 +133,7 @@ class Programs(Closing):
         self._messages: MessageRing | None = None
         self._memory: SlotMemory | None = None
         self._fds: dict[str, int] = {}
+        self._pairs: list[PairSeen] = []
         self.model = Model(config())
         try:
             self.netns.ip(*(f"link add name d{i} index {i} type bridge" for i in DEVICES))
@@ -138,6 +142,7 @@ class Programs(Closing):
             self._ring = Ring(self.maps.fd("tap_ring"))
             self._messages = MessageRing(self.maps.fd("tap_messages"))
             self._memory = SlotMemory(self.maps)
+            self.pairs = PairRows(self.maps)
         except BaseException:
             self.close()
             raise
@@ -288,6 +293,7 @@ class Programs(Closing):
         """Counters of every port, latches and the fuse are the model's."""
         slots = {slot.ifindex: slot for slot in self.maps.slots()}
         ports = list(self.model.ports.values())
+        self._pairs = self.pairs.read()
         pairs = self.maps.counters([slots[port.ifindex].slot for port in ports])
         for port, (inward, outward) in zip(ports, pairs, strict=True):
             for way, found, expected in (
@@ -297,10 +303,20 @@ class Programs(Closing):
                 assert found == expected, f"{port.ifindex} {way}: {difference(found, expected)}"
             missed = self.maps.talk(slots[port.ifindex].slot).missed
             assert missed == port.talk.missed, f"{port.ifindex} missed {missed} messages"
+            self._assert_pairs(port, slots[port.ifindex].slot)
             cause = slots[port.ifindex].cause
             assert cause == port.cause, f"{port.ifindex} is shut by {cause}, not {port.cause}"
         quarantined = self.maps.state().quarantined
         assert quarantined == self.model.quarantined, f"{quarantined} ports are shut"
+
+    def _assert_pairs(self, port: ModelPort, slot: int) -> None:
+        found, expected = table(self._pairs, port.ifindex), port.pairs.rows
+        odd = found.keys() ^ expected.keys()
+        assert not odd, f"{port.ifindex}: rows of one side alone: {sorted(odd)}"
+        for key, row in expected.items():
+            assert found[key] == row, f"{port.ifindex} {key}: {found[key]}, not {row}"
+        room = sum(key.outer != REST for key in expected)
+        assert self.maps.pair_rooms()[slot] == room, f"{port.ifindex}: {room} rows"
 
     def counts(self, ifindex: int = PORT) -> tuple[Counts, Counts]:
         """(in, out) of a device."""

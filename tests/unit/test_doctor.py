@@ -20,6 +20,7 @@ from sentinel.doctor_kernel import (
     judge_bpf,
     judge_bpffs,
     judge_btf,
+    judge_drops,
     judge_jit,
     judge_libbpf,
     judge_lockdown,
@@ -42,6 +43,7 @@ from sentinel.doctor_rules import (
 from sentinel.doctor_types import (
     BccFact,
     DaemonFacts,
+    DropsFact,
     Finding,
     HostFacts,
     KernelFacts,
@@ -76,6 +78,7 @@ HEALTHY = HostFacts(
         LinkFact("bond0", 4, "bond", in_bridge=True),
     ),
     in_front={"tap1": (), "bond0": ()},
+    drops=DropsFact(None),
 )
 
 
@@ -174,6 +177,16 @@ def test_bcc_is_looked_at_where_it_is_to_compile() -> None:
     assert "libbpf" in missing.remedy
     titles = {finding.title for finding in judge(HEALTHY, default_config())}
     assert "BCC" not in titles
+
+
+def test_whether_drops_can_be_traced() -> None:
+    assert judge_drops(DropsFact(None), "auto").level == "ok"
+    old = judge_drops(DropsFact("this kernel does not say why"), "auto")
+    assert (old.level, "does not say why" in old.detail) == ("warn", True)
+    assert "drops" in old.remedy
+    assert judge_drops(DropsFact("this kernel does not say why"), "off").level == "ok"
+    unseen = judge(replace(HEALTHY, drops=None), default_config())
+    assert "drops" not in {finding.title for finding in unseen}
 
 
 @pytest.mark.parametrize(
