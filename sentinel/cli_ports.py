@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from sentinel.cli_dhcp import lease_lines
 from sentinel.cli_incidents import incident_lines, vm_text
+from sentinel.cli_ladder import Paper
+from sentinel.cli_path import PLAIN_PAPER, path_lines
 from sentinel.cli_text import (
     Json,
     Style,
@@ -29,6 +31,7 @@ from sentinel.terminal import harmless
 _COUNTED = ("bpdu", "oversized", "vlan_nested")
 _STATE_ORDER = {"quarantined": 0, "unattached": 1, "watched": 2, "trusted": 3}
 _STATE_COLOURS = {"quarantined": "red", "unattached": "yellow", "trusted": "dim"}
+_IN_THE_TREE = ("mtu_bytes", "carries_bytes", "narrowest", "tree")
 _TROUBLE_HEAD = ("BPDUS", "OVERSIZED", "NESTED", "DHCP", "DROPPED")
 
 
@@ -72,7 +75,9 @@ def ports_lines(ports: list[Json], now_ns: int, style: Style) -> list[str]:
     return lines
 
 
-def show_lines(shown: Json, now_ns: int, style: Style, verbose: bool) -> list[str]:
+def show_lines(
+    shown: Json, now_ns: int, style: Style, verbose: bool, paper: Paper = PLAIN_PAPER
+) -> list[str]:
     """Everything about one port."""
     port = part(shown, "port")
     state = str(port.get("state"))
@@ -87,12 +92,16 @@ def show_lines(shown: Json, now_ns: int, style: Style, verbose: bool) -> list[st
     quarantine = port.get("quarantine")
     if isinstance(quarantine, dict):
         facts += _quarantine_facts(quarantine, now_ns)
-    for name, value in part(shown, "path").items():
-        facts.append((name.removesuffix("_ns").replace("_", " "), member(name, value)))
+    path = part(shown, "path")
+    for name, value in path.items():
+        if name not in _IN_THE_TREE or "tree" not in path:
+            facts.append((name.removesuffix("_ns").replace("_", " "), member(name, value)))
     for name in ("last_sent", "last_received"):
         if f"{name}_wall_ns" in port:
             facts.append((name.replace("_", " "), exact_ago(port[f"{name}_wall_ns"], now_ns)))
     lines += pairs(named_once(facts))
+    if tree := path_lines(path, style, paper):
+        lines += ["", style.paint("bold", "path"), *tree]
     if "leases" in shown:
         lines += ["", style.paint("bold", "leases")]
         lines += [f"  {line}" for line in lease_lines(shown, style)] or ["  none seen"]

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which devices are watched, as what, and what changed: link facts in, changes out.
 
-The cost of an update of one tap does not grow with the number of taps; only a
-change among bridges, bonds and NICs looks at all of them.
+The cost of an update of one tap does not grow with the number of taps. A change among
+bridges, bonds and NICs looks at all of those, and at the taps that it matters to.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -16,7 +16,11 @@ from typing import Literal
 
 from sentinel.config import PortsConfig, TrustRule
 from sentinel.link import LinkFacts
-from sentinel.uplinks import TEAM_KINDS, Topology, find_topology
+from sentinel.ovs import NO_OVS, OvsFacts
+from sentinel.path.book import PathBook
+from sentinel.path.graph import TEAM_KINDS, Host, Rules, SwitchKey
+from sentinel.path.step import Path
+from sentinel.uplinks import Uplink, find_uplinks
 from sentinel.vm import UNKNOWN_VM, VmIdentity
 
 __all__ = [
@@ -91,18 +95,36 @@ class Inventory:
     Each mutator returns what changed: first what went, then the rest, by
     ifindex. A port of both kinds (an uplink by configuration whose name
     matches `include`) is an uplink. `mtu_override_bytes` stands for the path
-    MTU of every device where it is set.
+    MTU of every device where it is set. `service_vids` are the VLANs of
+    [audit] service_vlans.
     """
 
-    def __init__(self, ports: PortsConfig, mtu_override_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        ports: PortsConfig,
+        mtu_override_bytes: int | None = None,
+        service_vids: frozenset[int] = frozenset(),
+    ) -> None:
         self._ports = ports
         self._mtu_override_bytes = mtu_override_bytes
+        self._service_vids = service_vids
+        self._ovs = NO_OVS
         self._links: dict[int, LinkFacts] = {}
         self._vms: dict[int, VmIdentity] = {}
         self._devices: dict[int, Device] = {}
         self._by_name: dict[str, int] = {}
         self._taps_by_master: Counter[int] = Counter()
-        self._topology = Topology({}, {})
+        # All but the plain taps, which are many and lead nowhere.
+        self._others: dict[int, LinkFacts] = {}
+        self._members: defaultdict[int, set[int]] = defaultdict(set)
+        self._uplinks: dict[int, Uplink] = {}
+        self._mtus: dict[SwitchKey, int] = {}
+        self._rules = Rules(
+            self._is_port, lambda name: self._matching_pattern(name) is not None, ports.uplinks
+        )
+        self._book = PathBook(Host({}, self._rules))
+        self._paths: dict[int, Path] = {}
+        """Of ports, as far as they were asked for since they changed."""
 
     def devices(self) -> Mapping[int, Device]:
         """Watched devices by ifindex; a view that follows."""
@@ -117,6 +139,23 @@ class Inventory:
         ifindex = self._by_name.get(name)
         return None if ifindex is None else self._devices[ifindex]
 
+    def path_of(self, ifindex: int) -> Path | None:
+        """A port's ways to the wire, or what lies below an uplink; None if it is not watched."""
+        device, link = self._devices.get(ifindex), self._links.get(ifindex)
+        if device is None or link is None:
+            return None
+        return self._book.path_of(link) if device.role == "port" else self._book.path_from(link)
+
+    def paths(self) -> dict[int, Path]:
+        """Of every port, by ifindex."""
+        known = self._paths
+        self._paths = {
+            ifindex: known.get(ifindex) or self._book.path_of(self._links[ifindex])
+            for ifindex, device in self._devices.items()
+            if device.role == "port"
+        }
+        return dict(self._paths)
+
     def replace_links(self, links: Iterable[LinkFacts]) -> list[Change]:
         """Take a full dump, after which nothing else exists.
 
@@ -130,6 +169,7 @@ class Inventory:
             if (old := self._links.get(ifindex))
             and (old.mac != link.mac or _is_other_kind(old, link))
         }
+        self._paths.clear()
         affected = self._links.keys() | fresh.keys()
         self._forget_identities((self._links.keys() - fresh.keys()) | others)
         self._links = fresh
@@ -138,7 +178,12 @@ class Inventory:
             for link in fresh.values()
             if link.master is not None and self._is_plain_tap(link)
         )
-        self._find_topology()
+        self._others = {i: one for i, one in fresh.items() if not self._is_plain_tap(one)}
+        self._members.clear()
+        for link in fresh.values():
+            if link.master is not None:
+                self._members[link.master].add(link.ifindex)
+        self._find_ways()
         return self._settle(affected, others)
 
     def update_link(self, link: LinkFacts) -> list[Change]:
@@ -167,23 +212,40 @@ class Inventory:
         self._vms[ifindex] = vm
         return self._settle({ifindex}, set())
 
+    def set_ovs(self, ovs: OvsFacts) -> list[Change]:
+        """Say which bridge of Open vSwitch has which ports, and how they are patched."""
+        if ovs == self._ovs:
+            return []
+        self._ovs = ovs
+        self._find_ways()
+        return self._settle(self._links.keys(), set())
+
     def _put(self, ifindex: int, link: LinkFacts | None, is_other: bool) -> list[Change]:
         old = self._links.get(ifindex)
+        self._paths.pop(ifindex, None)
         if is_other:
             self._forget_identities({ifindex})
-        if link is None:
-            del self._links[ifindex]
-        else:
-            self._links[ifindex] = link
-        others = {ifindex} if is_other else set()
+        for links, is_mine in ((self._links, True), (self._others, False)):
+            if link is not None and (is_mine or not self._is_plain_tap(link)):
+                links[ifindex] = link
+            else:
+                links.pop(ifindex, None)
+        if old is not None and old.master is not None:
+            self._members[old.master].discard(ifindex)
+        if link is not None and link.master is not None:
+            self._members[link.master].add(ifindex)
+        affected = {ifindex}
         both = [facts for facts in (old, link) if facts is not None]
-        if all(self._is_plain_tap(facts) for facts in both):
-            moved = self._count_tap(old, link) and self._find_topology()
-        else:
-            self._count_tap(old, link)
+        is_first_or_last = self._count_tap(old, link)
+        if not all(self._is_plain_tap(facts) for facts in both):
+            if not _leads_the_same_way(old, link):
+                affected |= self._find_ways()
             # A switch's name and MTU are told of its members.
-            moved = self._find_topology() or any(facts.is_switch for facts in both)
-        return self._settle(self._links.keys() | {ifindex} if moved else {ifindex}, others)
+            if any(facts.is_switch for facts in both):
+                affected |= self._members.get(ifindex, set())
+        elif is_first_or_last:
+            affected |= self._find_ways()
+        return self._settle(affected, {ifindex} if is_other else set())
 
     def _count_tap(self, old: LinkFacts | None, new: LinkFacts | None) -> bool:
         """Keep count of taps by master; say whether a switch got its first or lost its last."""
@@ -208,17 +270,23 @@ class Inventory:
         """Whether it cannot change the topology, other than by being on a switch."""
         return link.is_tap and link.name not in self._ports.uplinks
 
-    def _find_topology(self) -> bool:
-        """Find it anew; say whether it is another."""
-        before = self._topology
-        self._topology = find_topology(
-            {i: link for i, link in self._links.items() if not self._is_plain_tap(link)},
-            is_port=self._is_port,
-            is_named_port=lambda name: self._matching_pattern(name) is not None,
-            switches_with_taps=self._taps_by_master.keys(),
-            configured=self._ports.uplinks,
-        )
-        return self._topology != before
+    def _find_ways(self) -> set[int]:
+        """Find ways and uplinks anew; say which devices may be told something else by it."""
+        uplinks, mtus = self._uplinks, self._mtus
+        host = Host(self._others, self._rules, self._taps_by_master.keys(), self._ovs)
+        self._book = PathBook(host, self._service_vids, self._book)
+        self._paths.clear()
+        self._uplinks = find_uplinks(host, self._book, self._ports.uplinks)
+        self._mtus = self._book.mtu_bytes_by_switch()
+        affected = {
+            ifindex
+            for ifindex in uplinks.keys() | self._uplinks.keys()
+            if uplinks.get(ifindex) != self._uplinks.get(ifindex)
+        }
+        for switch in mtus.keys() | self._mtus.keys():
+            if mtus.get(switch) != self._mtus.get(switch):
+                affected |= self._members.get(switch[0], set())
+        return affected
 
     def _matching_pattern(self, name: str) -> str | None:
         if any(fnmatchcase(name, pattern) for pattern in self._ports.exclude):
@@ -226,6 +294,9 @@ class Inventory:
         return next((one for one in self._ports.include if fnmatchcase(name, one)), None)
 
     def _is_port(self, link: LinkFacts) -> bool:
+        # The name last: most devices fail the rest, and that costs less.
+        if not link.is_tap and not self._ports.any_kind:
+            return False
         if link.name in self._ports.uplinks or self._matching_pattern(link.name) is None:
             return False
         if link.is_tap:
@@ -238,16 +309,16 @@ class Inventory:
         if link is None:
             return None
         vm = self._vms.get(ifindex, UNKNOWN_VM)
-        if (uplink := self._topology.uplinks.get(ifindex)) is not None:
+        if (uplink := self._uplinks.get(ifindex)) is not None:
             role: Literal["port", "uplink"] = "uplink"
-            bridge, rule, path_mtu_bytes = uplink.bridge, uplink.rule, link.mtu_bytes
+            bridge, rule, path_mtu_bytes = uplink.bridge, uplink.rule, uplink.mtu_bytes
             vm = UNKNOWN_VM
         elif self._is_port(link):
             role = "port"
             switch = self._switch_of(link)
             bridge = switch.name if switch is not None else None
             rule = f"ports.include {self._matching_pattern(link.name)}"
-            path_mtu_bytes = self._path_mtu_bytes(link, switch)
+            path_mtu_bytes = self._book.path_mtu_bytes(link)
         else:
             return None
         return Device(
@@ -266,19 +337,6 @@ class Inventory:
     def _switch_of(self, link: LinkFacts) -> LinkFacts | None:
         master = self._links.get(link.master) if link.master is not None else None
         return master if master is not None and master.is_switch else None
-
-    def _path_mtu_bytes(self, link: LinkFacts, switch: LinkFacts | None) -> int:
-        """What leaves the host; inside it, what the bridge's members have in common.
-
-        The tap's own MTU bounds what goes *to* the guest, not what it may send.
-        """
-        if switch is None:
-            return link.mtu_bytes
-        way_out = self._topology.mtu_bytes_by_switch.get(switch.ifindex)
-        if way_out is not None:
-            return way_out
-        # A bridge keeps its MTU at its members' smallest; a datapath's own says nothing.
-        return switch.mtu_bytes if switch.kind == "bridge" else link.mtu_bytes
 
     def _trusted_checks(self, link: LinkFacts, vm: VmIdentity) -> frozenset[str]:
         return frozenset(
@@ -320,6 +378,12 @@ class Inventory:
 
 def _is_other_kind(old: LinkFacts, new: LinkFacts) -> bool:
     return (old.kind, old.tun_type) != (new.kind, new.tun_type)
+
+
+def _leads_the_same_way(old: LinkFacts | None, new: LinkFacts | None) -> bool:
+    if old is None or new is None:
+        return False
+    return replace(old, mac=new.mac, alias=new.alias) == new
 
 
 def _is_trusted_by(rule: TrustRule, link: LinkFacts, vm: VmIdentity) -> bool:

@@ -4,6 +4,11 @@
 Two sockets: one only listens, one only asks. A notification bears the sequence
 number of the request that caused it, so answers and events on one socket could
 be taken for each other.
+
+Two things an AF_UNSPEC event does not tell: a bridge member's settings when they
+are set through sysfs or by `bridge link set` (an AF_BRIDGE event of the member
+tells them), and how many virtual functions a NIC has (asked for again whenever a
+NIC comes, goes or changes).
 """
 
 from __future__ import annotations
@@ -14,25 +19,26 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any, Final
 
 from pyroute2 import AsyncIPRoute
 from pyroute2.netlink import NLM_F_DUMP_INTR
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK, RTMGRP_LINK
 
-from sentinel.link import LinkFacts, device_name
+from sentinel.link import LinkFacts
+from sentinel.netlink_facts import facts_from_message, member_facts, virtual_functions_of
 
 log = logging.getLogger(__name__)
 
 RECEIVE_BUFFER_BYTES: Final = 8 << 20
 AF_UNSPEC: Final = 0
-IFF_UP: Final = 0x1
-IFF_LOWER_UP: Final = 0x10000
-ARPHRD_ETHER: Final = 1
+AF_BRIDGE: Final = 7
+RTEXT_FILTER_VF: Final = 1 << 0
 RTEXT_FILTER_SKIP_STATS: Final = 1 << 3
+ASKED_FOR: Final = RTEXT_FILTER_VF | RTEXT_FILTER_SKIP_STATS
 SO_RCVBUFFORCE: Final = 33
-TUN_TYPES: Final[dict[int, Literal["tun", "tap"]]] = {1: "tun", 2: "tap"}
 
 # A dump that changed under the kernel's hands is asked for again, within reason:
 # what it may have missed is in the events that wait.
@@ -68,6 +74,8 @@ class LinkFollower:
         self._on_link = on_link
         self._on_gone = on_gone
         self._receive_buffer_bytes = receive_buffer_bytes
+        self._latest: dict[int, LinkFacts] = {}
+        self._is_nic_changed = False
         self._events: AsyncIPRoute | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -112,6 +120,12 @@ class LinkFollower:
                 continue
             for message in messages:
                 self._tell(message)
+            if self._is_nic_changed:
+                self._is_nic_changed = False
+                try:
+                    await self._tell_virtual_functions()
+                except (OSError, NetlinkError) as problem:
+                    log.warning("virtual functions cannot be counted (%s)", problem)
 
     async def _next_batch(self) -> list[Any]:
         assert self._events is not None  # noqa: S101 - set by start() and each resync
@@ -149,64 +163,68 @@ class LinkFollower:
             for _ in range(DUMP_TRIES):
                 links.clear()
                 interrupted = False
-                async for message in await asked.link("dump", ext_mask=RTEXT_FILTER_SKIP_STATS):
+                async for message in await asked.link("dump", ext_mask=ASKED_FOR):
                     interrupted |= bool(message["header"]["flags"] & NLM_F_DUMP_INTR)
                     facts = self._facts(message)
                     if facts is not None:
                         links.append(facts)
                 if not interrupted:
                     break
+        self._latest = {link.ifindex: link for link in links}
+        self._is_nic_changed = False
         return links
 
     def _tell(self, message: Any) -> None:
-        # An AF_BRIDGE DELLINK says that a port left its bridge, not that it is gone.
-        if message.get("family") != AF_UNSPEC:
-            return
         # message["event"] may say otherwise.
-        kind = message["header"]["type"]
-        if kind == RTM_DELLINK:
-            self._on_gone(message["index"])
-        elif kind == RTM_NEWLINK and (facts := self._facts(message)) is not None:
-            self._on_link(facts)
+        kind, family = message["header"]["type"], message.get("family")
+        ifindex = message["index"]
+        old = self._latest.get(ifindex)
+        # An AF_BRIDGE DELLINK says that a port left its bridge, not that it is gone.
+        if family == AF_BRIDGE and kind == RTM_NEWLINK and old is not None:
+            facts = self._understood(lambda: member_facts(old, message))
+            if facts is not None and facts != old:
+                self._tell_link(facts)
+        elif family == AF_UNSPEC and kind == RTM_DELLINK:
+            self._latest.pop(ifindex, None)
+            self._is_nic_changed |= old is not None and _is_nic(old)
+            self._on_gone(ifindex)
+        elif family == AF_UNSPEC and kind == RTM_NEWLINK:
+            facts = self._facts(message)
+            if facts is None:
+                return
+            if old is not None and virtual_functions_of(message) is None:
+                facts = replace(facts, virtual_functions=old.virtual_functions)
+            self._is_nic_changed |= facts != old and _is_nic(facts)
+            self._tell_link(facts)
+
+    def _tell_link(self, facts: LinkFacts) -> None:
+        self._latest[facts.ifindex] = facts
+        self._on_link(facts)
+
+    async def _tell_virtual_functions(self) -> None:
+        """Ask each NIC how many it has, and tell those that have another number."""
+        nics = [link.ifindex for link in self._latest.values() if _is_nic(link)]
+        async with AsyncIPRoute() as asked:
+            for ifindex in nics:
+                # One that went meanwhile has an event of its own that waits.
+                with contextlib.suppress(NetlinkError):
+                    answers = await asked.link("get", index=ifindex, ext_mask=ASKED_FOR)
+                    numbers = [virtual_functions_of(message) or 0 for message in answers]
+                    latest = self._latest[ifindex]
+                    if numbers and numbers[0] != latest.virtual_functions:
+                        self._tell_link(replace(latest, virtual_functions=numbers[0]))
 
     def _facts(self, message: Any) -> LinkFacts | None:
+        return self._understood(lambda: facts_from_message(message))
+
+    def _understood(self, read: Callable[[], LinkFacts]) -> LinkFacts | None:
         try:
-            return facts_from_message(message)
+            return read()
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             self.undecodable += 1
             log.warning("a link message is not understood (%r); left out", problem)
             return None
 
 
-def facts_from_message(message: Any) -> LinkFacts:
-    """Facts of an AF_UNSPEC NEWLINK; raises ValueError for one without index or name."""
-    name = message.get_attr("IFLA_IFNAME")
-    if not message["index"] or not name:
-        raise ValueError(f"no index or no name: {message['index']!r} {name!r}")
-    info = message.get_attr("IFLA_LINKINFO")
-    kind = (info.get_attr("IFLA_INFO_KIND") if info else None) or ""
-    ethernet = message["ifi_type"] == ARPHRD_ETHER
-    lower = message.get_attr("IFLA_LINK")
-    is_elsewhere = message.get_attr("IFLA_LINK_NETNSID") is not None
-    return LinkFacts(
-        ifindex=message["index"],
-        name=device_name(name),
-        kind=kind,
-        tun_type=_tun_type(info, ethernet) if kind == "tun" else None,
-        mac=message.get_attr("IFLA_ADDRESS") or "",
-        mtu_bytes=message.get_attr("IFLA_MTU") or 0,
-        master=message.get_attr("IFLA_MASTER") or None,
-        # A physical device may name itself.
-        lower=None if is_elsewhere or lower in (0, message["index"]) else lower,
-        up=bool(message["flags"] & IFF_UP),
-        carrier=bool(message["flags"] & IFF_LOWER_UP),
-        ethernet=ethernet,
-        alias=device_name(message.get_attr("IFLA_IFALIAS") or ""),
-    )
-
-
-def _tun_type(info: Any, ethernet: bool) -> Literal["tun", "tap"]:
-    data = info.get_attr("IFLA_INFO_DATA")
-    number = data.get_attr("IFLA_TUN_TYPE") if data else None
-    # Only a tap carries Ethernet, should a kernel not name the type.
-    return TUN_TYPES.get(number or 0) or ("tap" if ethernet else "tun")
+def _is_nic(link: LinkFacts) -> bool:
+    return link.kind == "" and link.ethernet

@@ -14,10 +14,13 @@ class Step:
     """One device on the way from a guest to the wire.
 
     `tags` are on the frame as it leaves this device towards the wire, outermost
-    first, for a frame that the guest sent untagged. `carries_bytes` is the largest
-    IP packet of a guest that passes here: the device's MTU less the tags behind the
-    first that is free (a service tag that is configured as 802.1ad is free as well)
-    and less the tunnel's headers.
+    first, for a frame that the guest sent untagged; below a tunnel, those of the
+    packet outside. `carries_bytes` is the largest IP packet of a guest that passes
+    here: the device's MTU less the tags behind the first that is free (a service tag
+    that is configured as such is free as well) and less the tunnel's headers. The
+    tag that a vlan device adds itself is not part of its own MTU. A switch, and a
+    port that sends into one, let pass what any way behind them does: frames that are
+    switched are measured against the member they leave by alone.
     """
 
     ifindex: int
