@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which virtual machine a port belongs to, and how four sources tell it.
+"""Which virtual machine a port belongs to, and how sources tell it.
 
 Every text here is untrusted: readers return None or raise ValueError, keep
 lengths bounded and never let a value through that is not what it should be.
@@ -12,19 +12,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Literal
-from xml.parsers import expat
 
 Source = Literal["ovs", "libvirt", "fdinfo", "neutron", "unknown"]
 
 LONGEST_TEXT_CHARS: Final = 256
-LARGEST_XML_BYTES: Final = 4 << 20
-DEEPEST_XML: Final = 64
 NEUTRON_ID_CHARS: Final = 11
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}")
 _MAC: Final = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
 _NEUTRON_TAP: Final = re.compile(r"tap([0-9a-f]{8}-[0-9a-f]{2})")
-_NOVA_XMLNS: Final = "http://openstack.org/xmlns/libvirt/nova/"
 _NIL_UUID: Final = "00000000-0000-0000-0000-000000000000"
 
 
@@ -195,153 +191,25 @@ def _guest_name(value: str) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class LibvirtInterface:
-    """One `<interface>`; `tap` is its host side's name."""
-
-    tap: str
-    mac: str | None
-    port_id: str | None
+PortKind = Literal["vhost-user", "vf", "nic", "macvtap"]
+"""A socket shared with a switch in user space; a virtual function, or a whole NIC, of the
+guest's own; a tap on a device of the host that passes every bridge by."""
 
 
 @dataclass(frozen=True, slots=True)
-class LibvirtDomain:
-    """A running domain as libvirt's status file tells it."""
+class VmPort:
+    """A VM's way to the network that is no tap, as libvirt or the VMM's command line tells it."""
 
-    uuid: str | None
-    name: str | None
-    pid: int | None
-    display_name: str | None
-    project: str | None
-    interfaces: tuple[LibvirtInterface, ...]
+    kind: PortKind
+    vm: VmIdentity
+    name: str = ""
+    """Of the host side, where it has one: the macvtap, Open vSwitch's interface."""
+    source: str = ""
+    """What it is made of: a socket's path, a PCI address, the device below a macvtap."""
+    parent: str = ""
+    """The NIC that a virtual function belongs to."""
 
-    def identity_of(self, interface: LibvirtInterface) -> VmIdentity:
-        """Identity of the port behind one of the interfaces."""
-        return VmIdentity(
-            uuid=self.uuid,
-            name=self.name,
-            source="libvirt",
-            port_id=interface.port_id,
-            project=self.project,
-            mac=interface.mac,
-            pid=self.pid,
-            display_name=self.display_name,
-        )
-
-
-def parse_domain_xml(document: bytes) -> LibvirtDomain:
-    """Read a live domain: `<domstatus>` around a `<domain>`, or a bare `<domain>`.
-
-    Raises ValueError for anything else, for a document type declaration
-    (libvirt writes none, and only one could define entities that grow), and
-    for what is too large or too deep.
-    """
-    if len(document) > LARGEST_XML_BYTES:
-        raise ValueError(f"more than {LARGEST_XML_BYTES} bytes")
-    reader = _DomainReader()
-    try:
-        reader.parser.Parse(document, True)
-    except expat.ExpatError as problem:
-        raise ValueError(f"not XML: {problem}") from None
-    return reader.domain()
-
-
-class _DomainReader:
-    """Collects the few wanted texts and attributes while expat walks the document."""
-
-    _TEXTS: Final = frozenset(
-        {
-            "name",
-            "uuid",
-            "metadata/nova:instance/nova:name",
-            "metadata/nova:instance/nova:owner/nova:project",
-        }
-    )
-
-    def __init__(self) -> None:
-        self.parser = expat.ParserCreate(namespace_separator=" ")
-        self.parser.buffer_text = True
-        self.parser.StartDoctypeDeclHandler = self._doctype
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.CharacterDataHandler = self._characters
-        self._path: list[str] = []
-        self._texts: dict[str, str] = {}
-        self._seen_domain = False
-        self._pid: int | None = None
-        self._project_id: str | None = None
-        self._port_ids: list[str] = []
-        self._interface: dict[str, str | None] = {}
-        self._interfaces: list[dict[str, str | None]] = []
-
-    def domain(self) -> LibvirtDomain:
-        if not self._seen_domain:
-            raise ValueError("holds no <domain>")
-        return LibvirtDomain(
-            uuid=clean_uuid(self._texts.get("uuid")),
-            name=clean_text(self._texts.get("name")),
-            pid=self._pid,
-            display_name=clean_text(self._texts.get("metadata/nova:instance/nova:name")),
-            project=clean_text(self._texts.get("metadata/nova:instance/nova:owner/nova:project"))
-            or self._project_id,
-            interfaces=tuple(
-                LibvirtInterface(tap, clean_mac(found.get("mac")), self._port_id(tap, found))
-                for found in self._interfaces
-                if (tap := clean_text(found.get("tap")))
-            ),
-        )
-
-    def _port_id(self, tap: str, found: Mapping[str, str | None]) -> str | None:
-        by_ovs = clean_uuid(found.get("port_id"))
-        part = identity_from_neutron(tap)
-        if by_ovs or part is None or part.port_id is None:
-            return by_ovs
-        matching = [one for one in self._port_ids if one.startswith(part.port_id)]
-        return matching[0] if len(matching) == 1 else None
-
-    def _where(self) -> str | None:
-        """Path below the domain; None outside of it."""
-        below = self._path[1:] if self._path[:1] == ["domstatus"] else self._path
-        return "/".join(below[1:]) if below[:1] == ["domain"] else None
-
-    def _doctype(self, *_: object) -> None:
-        raise ValueError("has a document type declaration, which libvirt never writes")
-
-    def _start(self, qualified: str, attributes: dict[str, str]) -> None:
-        namespace, _, local = qualified.rpartition(" ")
-        self._path.append(f"nova:{local}" if namespace.startswith(_NOVA_XMLNS) else local)
-        if len(self._path) > DEEPEST_XML:
-            raise ValueError(f"nested deeper than {DEEPEST_XML}")
-        if self._path == ["domstatus"]:
-            pid = attributes.get("pid", "")
-            self._pid = int(pid) if re.fullmatch(r"[1-9][0-9]{0,9}", pid) else None
-        where = self._where()
-        if where is None:
-            return
-        self._seen_domain = True
-        if where in self._TEXTS:
-            self._texts[where] = ""
-        match where:
-            case "devices/interface":
-                self._interface = {}
-            case "devices/interface/target":
-                self._interface["tap"] = attributes.get("dev")
-            case "devices/interface/mac":
-                self._interface["mac"] = attributes.get("address")
-            case "devices/interface/virtualport/parameters":
-                self._interface["port_id"] = attributes.get("interfaceid")
-            case "metadata/nova:instance/nova:owner/nova:project":
-                self._project_id = clean_text(attributes.get("uuid"))
-            case "metadata/nova:instance/nova:ports/nova:port":
-                port_id = clean_uuid(attributes.get("uuid"))
-                self._port_ids += [port_id] if port_id else []
-
-    def _end(self, _: str) -> None:
-        if self._where() == "devices/interface":
-            self._interfaces.append(self._interface)
-        self._path.pop()
-
-    def _characters(self, text: str) -> None:
-        where = self._where()
-        if where in self._TEXTS and len(self._texts[where]) < LONGEST_TEXT_CHARS:
-            self._texts[where] += text
+    @property
+    def key(self) -> tuple[str, str]:
+        """What two sources that mean the same port agree on."""
+        return self.kind, self.name if self.kind == "macvtap" else self.source or self.name

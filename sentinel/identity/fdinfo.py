@@ -14,25 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sentinel.identity.process import boot_s, process_ids, process_stat, process_text
 from sentinel.link import device_name
 from sentinel.vm import VmIdentity, identity_from_cmdline, tap_of_fdinfo
 
 BUDGET_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
-LARGEST_READ_BYTES: Final = 1 << 20
-PF_KTHREAD: Final = 0x00200000
 TUN_DEVICE: Final = "/net/tun"
 # They open taps to hand them over; for a moment both hold one.
 HANDING_OVER: Final = frozenset({"libvirtd", "virtqemud"})
-
-
-@dataclass(frozen=True, slots=True)
-class _Stat:
-    """What /proc/PID/stat says (proc_pid_stat(5)): fields 2, 9 and 22."""
-
-    command: str
-    is_kernel_thread: bool
-    start_ticks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +60,7 @@ class TapHolders:
         until_s = time.monotonic() + self._budget_s
         self.denied = self.unfinished = 0
         netns = self._netns("self")
-        pids = self._pids()
+        pids = process_ids(self._proc_root)
         self._looked = {pid: one for pid, one in self._looked.items() if pid in pids}
         missing = set(wanted)
         claimed = [pid for pid, one in self._looked.items() if not one.taps.isdisjoint(missing)]
@@ -108,13 +98,13 @@ class TapHolders:
         if looked is None or looked.taps:
             return True
         age_then_s = looked.at_s - looked.start_ticks / self._ticks_per_s
-        return _boot_s() - looked.at_s >= min(age_then_s, LONGEST_PAUSE_S)
+        return boot_s() - looked.at_s >= min(age_then_s, LONGEST_PAUSE_S)
 
     def _look(self, pid: int, netns: tuple[int, int] | None) -> frozenset[str]:
         """Read a process's descriptors and remember; returns the taps it holds."""
-        at_s = _boot_s()
+        at_s = boot_s()
         try:
-            stat = self._stat(pid)
+            stat = process_stat(self._proc_root, pid)
             taps: frozenset[str] = frozenset()
             identity = None
             if not stat.is_kernel_thread and stat.command not in HANDING_OVER:
@@ -122,8 +112,8 @@ class TapHolders:
                 if taps and netns is not None and self._netns(str(pid)) not in (None, netns):
                     taps = frozenset()
             if taps:
-                identity = identity_from_cmdline(self._read(pid, "cmdline"), pid)
-                if self._stat(pid).start_ticks != stat.start_ticks:
+                identity = identity_from_cmdline(process_text(self._proc_root, pid, "cmdline"), pid)
+                if process_stat(self._proc_root, pid).start_ticks != stat.start_ticks:
                     raise ProcessLookupError  # the pid is another's by now
         except PermissionError:
             self.denied += 1
@@ -134,10 +124,6 @@ class TapHolders:
         self._looked[pid] = _Looked(stat.start_ticks, at_s, taps, identity)
         return taps
 
-    def _pids(self) -> set[int]:
-        with os.scandir(self._proc_root) as entries:
-            return {int(entry.name) for entry in entries if entry.name.isdecimal()}
-
     def _taps(self, pid: int) -> Iterator[str]:
         with os.scandir(self._proc_root / str(pid) / "fd") as entries:
             for entry in entries:
@@ -145,7 +131,7 @@ class TapHolders:
                     # A Path for each descriptor would cost more than the call.
                     if not os.readlink(entry.path).endswith(TUN_DEVICE):  # noqa: PTH115
                         continue
-                    text = device_name(self._read(pid, f"fdinfo/{entry.name}"))
+                    text = device_name(process_text(self._proc_root, pid, f"fdinfo/{entry.name}"))
                 except (FileNotFoundError, ProcessLookupError):
                     continue
                 tap = tap_of_fdinfo(text)
@@ -159,25 +145,3 @@ class TapHolders:
         except OSError:
             return None
         return status.st_dev, status.st_ino
-
-    def _stat(self, pid: int) -> _Stat:
-        text = self._read(pid, "stat")
-        # The command stands in brackets and may hold any character, brackets too.
-        command, _, rest = text.partition(b"(")[2].rpartition(b")")
-        fields = rest.split()
-        if len(fields) < 20:
-            raise ValueError(f"/proc/{pid}/stat: {text[:80]!r}")
-        return _Stat(
-            command=command.decode("utf-8", "replace"),
-            is_kernel_thread=bool(int(fields[6]) & PF_KTHREAD),
-            start_ticks=int(fields[19]),
-        )
-
-    def _read(self, pid: int, name: str) -> bytes:
-        with (self._proc_root / str(pid) / name).open("rb") as file:
-            return file.read(LARGEST_READ_BYTES)
-
-
-def _boot_s() -> float:
-    """Seconds since boot: what a process's start is counted in."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

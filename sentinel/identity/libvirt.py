@@ -9,18 +9,21 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from sentinel.vm import LARGEST_XML_BYTES, VmIdentity, parse_domain_xml
+from sentinel.domain_xml import LARGEST_XML_BYTES, LibvirtDomain, parse_domain_xml
+from sentinel.identity.pci_nics import port_with_nic, ports_with_nics
+from sentinel.vm import VmIdentity, VmPort
 
 log = logging.getLogger(__name__)
 
 MOST_FILES: Final = 20_000
 
 _Stamp = tuple[int, int, int]
-_Claim = tuple[int, VmIdentity]
+_Claimed = TypeVar("_Claimed", VmIdentity, VmPort)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +33,51 @@ class _File:
     stamp: _Stamp
     identities: dict[str, VmIdentity]
     problem: str | None = None
+    ports: tuple[VmPort, ...] = ()
 
 
 class LibvirtDomains:
-    """Identities by tap name. A file that did not change is not read again."""
+    """Identities by tap name, and ports without one. A file that did not change is not read again.
 
-    def __init__(self, directory: Path, proc_root: Path) -> None:
+    Not to be used by two threads at a time.
+    """
+
+    def __init__(
+        self, directory: Path, proc_root: Path, pci_root: Path = Path("/sys/bus/pci/devices")
+    ) -> None:
         self.problem: str | None = None
         """Why the directory or one of its files cannot be used; None where all is well."""
         self._directory = directory
         self._proc_root = proc_root
+        self._pci_root = pci_root
         self._files: dict[str, _File] = {}
+        self._seen: _Stamp | None = None
+        self._is_settled = False
+
+    def has_changed(self) -> bool:
+        """Whether files came, went or were replaced since last asked; costs one system call.
+
+        True once more the time after, for what comes within the same tick of the
+        kernel's clock leaves the directory's time as it is. libvirt replaces files
+        and never writes into one.
+        """
+        try:
+            status = self._directory.stat()
+            seen: _Stamp | None = (status.st_mtime_ns, status.st_ino, status.st_dev)
+        except OSError:
+            seen = None
+        is_other, self._seen = seen != self._seen, seen
+        is_changed = is_other or not self._is_settled
+        self._is_settled = not is_other
+        return is_changed
+
+    def ports(self) -> list[VmPort]:
+        """Ways to the network that no tap shows, as of the last `read`."""
+        claims: dict[tuple[str, str], list[tuple[int, VmPort]]] = {}
+        for file in self._files.values():
+            for port in file.ports:
+                claims.setdefault(port.key, []).append((file.stamp[0], port))
+        return [self._believed(claimed) for claimed in claims.values()]
 
     def read(self) -> dict[str, VmIdentity]:
         """All taps that libvirt knows of now; empty where there is no libvirt."""
@@ -48,20 +85,21 @@ class LibvirtDomains:
         files = {name: file for name in names if (file := self._read_file(name)) is not None}
         self._files = files
         self._say(next((file.problem for file in files.values() if file.problem), problem))
-        claims: dict[str, list[_Claim]] = {}
+        claims: dict[str, list[tuple[int, VmIdentity]]] = {}
         for file in files.values():
             for tap, identity in file.identities.items():
                 claims.setdefault(tap, []).append((file.stamp[0], identity))
         return {tap: self._believed(claimed) for tap, claimed in claims.items()}
 
-    def _believed(self, claimed: list[_Claim]) -> VmIdentity:
-        # A file that libvirt left behind may name a tap that is another VM's by now:
+    def _believed(self, claimed: Sequence[tuple[int, _Claimed]]) -> _Claimed:
+        # A file that libvirt left behind may name a port that is another VM's by now:
         # the VM that runs has it, or else the one that was written last.
         if len(claimed) == 1:
             return claimed[0][1]
         return max(claimed, key=lambda claim: (self._runs(claim[1]), claim[0]))[1]
 
-    def _runs(self, identity: VmIdentity) -> bool:
+    def _runs(self, claim: VmIdentity | VmPort) -> bool:
+        identity = claim.vm if isinstance(claim, VmPort) else claim
         return identity.pid is not None and (self._proc_root / str(identity.pid)).exists()
 
     def _names(self) -> tuple[list[str], str | None]:
@@ -103,7 +141,14 @@ class LibvirtDomains:
                 domain = parse_domain_xml(file.read(LARGEST_XML_BYTES + 1))
         except (OSError, ValueError) as problem:
             return _File(stamp, {}, f"{path}: {problem}")
-        return _File(stamp, {one.tap: domain.identity_of(one) for one in domain.interfaces})
+        identities = {one.tap: domain.identity_of(one) for one in domain.interfaces}
+        return _File(stamp, identities, ports=self._ports_of(domain))
+
+    def _ports_of(self, domain: LibvirtDomain) -> tuple[VmPort, ...]:
+        # What libvirt calls an interface is one, whatever /sys says or keeps to itself.
+        interfaces = (port_with_nic(self._pci_root, port) or port for port in domain.ports)
+        devices = (VmPort("vf", domain.vm, source=address) for address in domain.pci_devices)
+        return (*interfaces, *ports_with_nics(self._pci_root, devices))
 
     def _say(self, problem: str | None) -> None:
         if problem is not None and problem != self.problem:

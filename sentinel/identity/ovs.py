@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Asks ovsdb-server, over its UNIX socket, what it knows of each interface."""
+"""Follows what ovsdb-server knows of bridges, ports and interfaces, over its UNIX socket."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from sentinel.identity.ovsdb import (
-    MONITOR_ID,
-    InterfaceRows,
-    JsonStream,
-    echo_reply,
-    monitor_request,
-)
+from sentinel.identity.ovs_tables import WANTED, Changed, OvsRows
+from sentinel.identity.ovsdb import MONITOR_ID, JsonStream, echo_reply, monitor_request
+from sentinel.ovs import OvsFacts
 
 log = logging.getLogger(__name__)
 
@@ -26,20 +22,27 @@ FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 
 
-class OvsInterfaces:
-    """The Interface table, followed by one monitor for as long as there is a server.
+class OvsDatabase:
+    """Three tables, followed by one monitor for as long as there is a server.
 
     What was known stays known while the server is away: a restart of
     ovsdb-server moves no VM. `on_change` gets the names of interfaces whose
-    rows changed, also those that a first answer brings.
+    external_ids changed, also those that a first answer brings; `on_tables` is
+    called when anything else of a bridge, port or interface did.
     """
 
-    def __init__(self, socket_path: Path, on_change: Callable[[Collection[str]], None]) -> None:
+    def __init__(
+        self,
+        socket_path: Path,
+        on_change: Callable[[Collection[str]], None],
+        on_tables: Callable[[], None] | None = None,
+    ) -> None:
         self.problem: str | None = None
         """Why a server that is there cannot be asked; None where all is well or there is none."""
         self._socket_path = socket_path
         self._on_change = on_change
-        self._rows = InterfaceRows()
+        self._on_tables = on_tables
+        self._rows = OvsRows()
         self._reader: asyncio.Task[None] | None = None
         self._retry_at_s = 0.0
         self._pause_s = FIRST_PAUSE_S
@@ -48,11 +51,22 @@ class OvsInterfaces:
         """Of one interface as last told; empty if there is none."""
         return self._rows.external_ids(name)
 
+    def facts(self) -> OvsFacts:
+        """All tables as last told; the same object for as long as no row changes."""
+        return self._rows.facts()
+
     async def refresh(self) -> None:
-        """Connect if that is not so already and worth a try; raises nothing of the server's."""
+        """Connect if that is not so already and worth a try.
+
+        Raises nothing of the server's, but what `on_change` or `on_tables` raised.
+        """
         loop = asyncio.get_running_loop()
-        if self._reader is not None and not self._reader.done():
-            return
+        if self._reader is not None:
+            if not self._reader.done():
+                return
+            reader, self._reader = self._reader, None
+            if not reader.cancelled():
+                reader.result()
         if loop.time() < self._retry_at_s or not self._socket_path.is_socket():
             return
         first_answer: asyncio.Future[None] = loop.create_future()
@@ -93,7 +107,7 @@ class OvsInterfaces:
         first_answer: asyncio.Future[None],
     ) -> None:
         stream = JsonStream()
-        writer.write(monitor_request())
+        writer.write(monitor_request(WANTED))
         while True:
             patience_s = None if first_answer.done() else ANSWER_TIMEOUT_S
             data = await asyncio.wait_for(reader.read(READ_BYTES), patience_s)
@@ -107,7 +121,7 @@ class OvsInterfaces:
                     self._take(message, first_answer)
 
     def _take(self, message: Mapping[str, Any], first_answer: asyncio.Future[None]) -> None:
-        changed: set[str] = set()
+        changed = Changed()
         if message.get("method") == "update":
             match message.get("params"):
                 case [_, updates]:
@@ -118,5 +132,7 @@ class OvsInterfaces:
             changed = self._rows.replace(message.get("result"))
             self.problem, self._pause_s = None, FIRST_PAUSE_S
             first_answer.set_result(None)
-        if changed:
-            self._on_change(changed)
+        if changed.identities:
+            self._on_change(changed.identities)
+        if changed.tables and self._on_tables is not None:
+            self._on_tables()

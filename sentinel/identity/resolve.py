@@ -12,9 +12,12 @@ from typing import Final
 
 from sentinel.identity.fdinfo import TapHolders
 from sentinel.identity.libvirt import LibvirtDomains
-from sentinel.identity.ovs import OvsInterfaces
+from sentinel.identity.ovs import OvsDatabase
+from sentinel.identity.qemu import QemuPorts
+from sentinel.ovs import OvsFacts
 from sentinel.vm import (
     VmIdentity,
+    VmPort,
     identity_from_neutron,
     identity_from_ovs,
     merge_identities,
@@ -32,14 +35,17 @@ class IdentityPaths:
     ovs_socket: Path = Path("/run/openvswitch/db.sock")
     libvirt_dir: Path = Path("/run/libvirt/qemu")
     proc_root: Path = Path("/proc")
+    pci_root: Path = Path("/sys/bus/pci/devices")
 
 
 class IdentityResolver:
     """Asks every source; files are read in one worker thread.
 
-    `on_hint` gets names of taps whose Open vSwitch row changed: resolve them
-    again. A source that is not there, or fails, is as one that knows nothing;
-    `problems()` says so.
+    `on_hint` gets names of taps of which Open vSwitch or libvirt says something
+    else by now: resolve them again. `on_change` is called when `ovs_facts` or
+    `vm_ports` are others, but for external_ids of ports that a tap shows. Both
+    are called in the event loop. A source that is not there, or fails, is as one
+    that knows nothing; `problems()` says so.
     """
 
     def __init__(
@@ -49,11 +55,48 @@ class IdentityResolver:
     ) -> None:
         paths = paths or IdentityPaths()
         self.on_hint = on_hint
-        self._ovs = OvsInterfaces(paths.ovs_socket, self._ovs_changed)
-        self._libvirt = LibvirtDomains(paths.libvirt_dir, paths.proc_root)
+        self.on_change: Callable[[], None] | None = None
+        self._ovs = OvsDatabase(paths.ovs_socket, self._ovs_changed, self._changed)
+        self._libvirt = LibvirtDomains(paths.libvirt_dir, paths.proc_root, paths.pci_root)
+        self._qemu = QemuPorts(paths.proc_root, paths.pci_root)
         self._holders = TapHolders(paths.proc_root)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="identity")
         self._turn = asyncio.Lock()
+        self._told_by_libvirt: dict[str, VmIdentity] = {}
+        self._told_by_qemu: list[VmPort] = []
+        self._vm_ports: tuple[VmPort, ...] = ()
+
+    @property
+    def ovs_facts(self) -> OvsFacts:
+        """Open vSwitch's tables as last told."""
+        return self._ovs.facts()
+
+    @property
+    def vm_ports(self) -> tuple[VmPort, ...]:
+        """Ways to the network that libvirt and qemu's command lines tell of, no taps among them.
+
+        Of two sources that mean the same one, libvirt's; as of the last `look`.
+        """
+        return self._vm_ports
+
+    async def look(self, *, at_processes: bool = False) -> None:
+        """Connect to Open vSwitch if that is not so, and read what changed of libvirt's files.
+
+        With `at_processes` also look for qemus that libvirt does not know.
+        """
+        async with self._turn:
+            await self._ovs.refresh()
+            before = self._told_by_libvirt
+            loop = asyncio.get_running_loop()
+            ports = await loop.run_in_executor(self._worker, self._look, at_processes)
+            told = self._told_by_libvirt
+        if told is not before and self.on_hint is not None:
+            self.on_hint(
+                {tap for tap in before.keys() | told.keys() if before.get(tap) != told.get(tap)}
+            )
+        if ports != self._vm_ports:
+            self._vm_ports = ports
+            self._changed()
 
     async def resolve(self, names: Sequence[str]) -> dict[str, VmIdentity]:
         """Identity of each name; UNKNOWN_VM where no source says anything."""
@@ -115,9 +158,27 @@ class IdentityResolver:
             )
         return merged
 
+    def _look(self, at_processes: bool) -> tuple[VmPort, ...]:
+        """Runs in the worker thread."""
+        if self._libvirt.has_changed():
+            self._told_by_libvirt = self._libvirt.read()
+        if at_processes:
+            self._told_by_qemu = self._qemu.find()
+        found: dict[tuple[str, str], VmPort] = {}
+        for port in (*self._libvirt.ports(), *self._told_by_qemu):
+            found.setdefault(port.key, port)
+        return tuple(found[key] for key in sorted(found))
+
     def _ovs_changed(self, interfaces: Collection[str]) -> None:
         if self.on_hint is not None:
             self.on_hint({tap for name in interfaces for tap in taps_of_ovs_interface(name)})
+        facts = self._ovs.facts()
+        if any(facts.bypasses_kernel(name) for name in interfaces):
+            self._changed()
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
 
 def may_trace() -> bool:

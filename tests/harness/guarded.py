@@ -250,7 +250,11 @@ def leaks() -> list[str]:
             if match and int(match["pid"]) == pid:
                 found.append(f"pins {entry}")
     for thread in Path("/proc/self/task").iterdir():
-        for child in (thread / "children").read_text().split():
+        children: list[str] = []
+        # A thread may end meanwhile, and a child.
+        with contextlib.suppress(OSError):
+            children = (thread / "children").read_text().split()
+        for child in children:
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
                 if "tapsentinel" in words or "blast" in words or "relay" in words:

@@ -20,8 +20,10 @@ import pytest
 from sentinel.identity import IdentityPaths, IdentityResolver
 from sentinel.identity.fdinfo import TapHolders
 from sentinel.identity.libvirt import LibvirtDomains
-from sentinel.vm import VmIdentity
+from sentinel.identity.qemu import QemuPorts
+from sentinel.vm import VmIdentity, VmPort
 from tests.harness.namespaces import Namespace
+from tests.harness.vhost_user import VhostUserBackend
 from tests.harness.waiting import wait_until
 
 PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
@@ -86,13 +88,37 @@ DOMAIN = """
   <os><type arch='x86_64' machine='pc'>hvm</type></os>
   <devices>
     <emulator>{qemu}</emulator>
-    <interface type='ethernet'>
-      <mac address='{mac}'/><target dev='{tap}' managed='no'/><model type='virtio'/>
-      <rom enabled='no'/>
-    </interface>
+    {interfaces}
   </devices>
 </domain>
 """
+
+TAP_INTERFACE = f"""
+<interface type='ethernet'>
+  <mac address='{MAC}'/><target dev='{TAP}' managed='no'/><model type='virtio'/>
+  <rom enabled='no'/>
+</interface>
+"""
+UNSEEN_INTERFACES = """
+<interface type='vhostuser'>
+  <mac address='fa:16:3e:00:00:01'/><source type='unix' path='{socket}' mode='client'/>
+  <model type='virtio'/><rom enabled='no'/>
+</interface>
+<interface type='direct'>
+  <mac address='fa:16:3e:00:00:02'/><source dev='nic0' mode='bridge'/>
+  <model type='virtio'/><rom enabled='no'/>
+</interface>
+"""
+
+
+def domain_xml(directory: Path, vm_uuid: str, interfaces: str) -> str:
+    """A file for `virsh create`."""
+    file = directory / "domain.xml"
+    qemu = shutil.which("qemu-system-x86_64", path=PATH)
+    file.write_text(
+        DOMAIN.format(vm_uuid=vm_uuid, port_id=PORT_ID, interfaces=interfaces, qemu=qemu)
+    )
+    return str(file)
 
 
 class Libvirt:
@@ -142,14 +168,9 @@ def test_libvirt_s_own_file_and_qemu_s_own_descriptor(
     netns, daemon = libvirt
     vm_uuid = str(uuid.uuid4())
     netns.ip(f"tuntap add {TAP} mode tap")
-    domain_xml = tmp_path / "domain.xml"
-    qemu = shutil.which("qemu-system-x86_64", path=PATH)
-    domain_xml.write_text(
-        DOMAIN.format(vm_uuid=vm_uuid, port_id=PORT_ID, mac=MAC, tap=TAP, qemu=qemu)
-    )
     domains = LibvirtDomains(daemon.status_dir, Path("/proc"))
     assert domains.read() == {}
-    daemon.virsh("create", str(domain_xml), "--paused")
+    daemon.virsh("create", domain_xml(tmp_path, vm_uuid, TAP_INTERFACE), "--paused")
 
     (vm,) = domains.read().values()
     expected = VmIdentity(
@@ -180,3 +201,42 @@ def test_libvirt_s_own_file_and_qemu_s_own_descriptor(
     daemon.virsh("destroy", "instance-0000001a")
     wait_until(lambda: domains.read() == {}, 10, "the domain's file to go")
     assert domains.problem is None
+
+
+def test_ports_that_no_tap_shows(libvirt: tuple[Namespace, Libvirt], tmp_path: Path) -> None:
+    netns, daemon = libvirt
+    vm_uuid = str(uuid.uuid4())
+    netns.ip("link add nic0 type veth peer name nic1")
+    netns.ip("link set nic0 up")
+    domains = LibvirtDomains(daemon.status_dir, Path("/proc"))
+    domains.has_changed()
+    domains.has_changed()
+    assert not domains.has_changed()
+    with VhostUserBackend(tmp_path / "vhost.sock") as backend:
+        interfaces = UNSEEN_INTERFACES.format(socket=backend.path)
+        daemon.virsh("create", domain_xml(tmp_path, vm_uuid, interfaces), "--paused")
+        assert domains.has_changed()
+        domains.read()
+        by_kind = {port.kind: port for port in domains.ports()}
+        pid = by_kind["vhost-user"].vm.pid
+
+        def vm(mac: str) -> VmIdentity:
+            return VmIdentity(
+                vm_uuid, "instance-0000001a", "libvirt",
+                project="research", mac=mac, pid=pid, display_name="web-1 & <b>",
+            )  # fmt: skip
+
+        macvtap = by_kind["macvtap"].name
+        assert by_kind == {
+            "vhost-user": VmPort("vhost-user", vm("fa:16:3e:00:00:01"), "", str(backend.path)),
+            "macvtap": VmPort("macvtap", vm("fa:16:3e:00:00:02"), macvtap, "nic0"),
+        }
+        assert macvtap in netns.links()
+        # qemu's own command line names the same socket.
+        qemus = QemuPorts(Path("/proc"), tmp_path, budget_s=10)
+        by_qemu = [port for port in qemus.find() if port.vm.pid == pid]
+        assert [port.key for port in by_qemu] == [("vhost-user", str(backend.path))]
+        assert by_qemu[0].vm.uuid == vm_uuid
+        daemon.virsh("destroy", "instance-0000001a")
+    wait_until(domains.has_changed, 10, "a change of libvirt's directory")
+    wait_until(lambda: domains.read() == {} and not domains.ports(), 10, "the domain's file to go")

@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -14,26 +12,15 @@ from pathlib import Path
 import pytest
 
 from sentinel.identity import IdentityFollower, IdentityPaths, IdentityResolver
-from sentinel.identity.ovs import OvsInterfaces
+from sentinel.identity.ovs import OvsDatabase
 from sentinel.vm import UNKNOWN_VM, VmIdentity
 from tests.harness.namespaces import Namespace
+from tests.harness.ovs import NO_OVS_HERE, Ovs
 from tests.harness.taps import Tap
-from tests.harness.waiting import wait_until
-
-SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
-PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-MISSING = [
-    tool
-    for tool in ("ovsdb-server", "ovsdb-tool", "ovs-vswitchd", "ovs-vsctl")
-    if shutil.which(tool, path=PATH) is None
-]
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and taps need root"),
-    pytest.mark.skipif(
-        bool(MISSING) or not SCHEMA.exists(),
-        reason=f"Debian's openvswitch-switch is not installed (no {', '.join(MISSING)})",
-    ),
+    pytest.mark.skipif(bool(NO_OVS_HERE), reason=NO_OVS_HERE),
 ]
 
 UUID = "6c1f5c1e-93a3-4d09-a1a8-5be2a1c7d0f2"
@@ -47,64 +34,6 @@ AS_NOVA_DOES = (
     f"external-ids:vm-uuid={UUID}",
 )
 EXPECTED = VmIdentity(UUID, None, "ovs", port_id=PORT_ID, mac=MAC)
-
-
-class Ovs:
-    """Open vSwitch's database and switch, in a directory and a namespace of their own."""
-
-    def __init__(self, directory: Path, netns: Namespace) -> None:
-        self.directory = directory
-        self.netns = netns
-        self.socket = directory / "db.sock"
-        self.env = {
-            "PATH": PATH,
-            "OVS_RUNDIR": str(directory),
-            "OVS_LOGDIR": str(directory),
-            "OVS_DBDIR": str(directory),
-            "OVS_SYSCONFDIR": str(directory),
-        }
-        subprocess.run(
-            ["ovsdb-tool", "create", directory / "conf.db", SCHEMA], env=self.env, check=True
-        )
-        self.server = self.start_server()
-        self.vsctl("init")
-
-    def start_server(self) -> subprocess.Popen[str]:
-        server = self.netns.popen(
-            [
-                "ovsdb-server",
-                self.directory / "conf.db",
-                f"--remote=punix:{self.socket}",
-                f"--unixctl={self.directory}/ovsdb.ctl",
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.env,
-        )
-        wait_until(self.socket.is_socket, 10, "ovsdb-server's socket")
-        return server
-
-    def stop_server(self) -> None:
-        self.server.terminate()
-        self.server.wait(10)
-
-    def start_switch(self) -> None:
-        self.netns.popen(
-            ["ovs-vswitchd", f"unix:{self.socket}", f"--unixctl={self.directory}/vswitchd.ctl"],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=self.env,
-        )
-
-    def vsctl(self, *words: str, wait: bool = False) -> str:
-        options = ["--timeout=10", f"--db=unix:{self.socket}"] + ([] if wait else ["--no-wait"])
-        return subprocess.run(
-            ["ovs-vsctl", *options, *words],
-            env=self.env,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
 
 
 @pytest.fixture
@@ -208,7 +137,7 @@ def test_a_server_that_restarts_is_asked_again_and_nothing_is_forgotten_meanwhil
 
     async def story() -> None:
         changed: list[str] = []
-        interfaces = OvsInterfaces(ovs.socket, changed.extend)
+        interfaces = OvsDatabase(ovs.socket, changed.extend)
         try:
             await interfaces.refresh()
             assert interfaces.external_ids("vnet3")["vm-uuid"] == UUID
@@ -277,7 +206,7 @@ def test_a_server_that_never_answers_does_not_keep_anybody_waiting(
         socket = tmp_path / "db.sock"
         server = await asyncio.start_unix_server(silent, socket)
         changed: list[Collection[str]] = []
-        interfaces = OvsInterfaces(socket, changed.append)
+        interfaces = OvsDatabase(socket, changed.append)
         try:
             await asyncio.wait_for(interfaces.refresh(), 5)
             assert interfaces.problem is not None
@@ -287,6 +216,29 @@ def test_a_server_that_never_answers_does_not_keep_anybody_waiting(
             server.close()
 
     asyncio.run(story())
+
+
+async def asked_until_it_fails(database: OvsDatabase) -> None:
+    for _ in range(1000):
+        await database.refresh()
+        await asyncio.sleep(0.01)
+
+
+def test_a_callback_that_fails_is_not_swallowed(ovs: Ovs) -> None:
+    async def story() -> None:
+        def broken() -> None:
+            raise LookupError("broken")
+
+        database = OvsDatabase(ovs.socket, lambda _: None, broken)
+        try:
+            await database.refresh()
+            await asyncio.to_thread(ovs.vsctl, "add-br", "br-int")
+            with pytest.raises(LookupError, match="broken"):
+                await asked_until_it_fails(database)
+        finally:
+            await database.close()
+
+    asyncio.run(asyncio.wait_for(story(), 30))
 
 
 def test_a_host_without_open_vswitch_has_no_problem(tmp_path: Path) -> None:

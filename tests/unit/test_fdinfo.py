@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from sentinel.identity.fdinfo import PF_KTHREAD, TapHolders
+from sentinel.identity.fdinfo import TapHolders
+from sentinel.identity.process import PF_KTHREAD
 from sentinel.vm import VmIdentity
 
 UUID = "6c1f5c1e-93a3-4d09-a1a8-5be2a1c7d0f2"
@@ -96,7 +97,7 @@ def test_a_process_without_taps_is_looked_at_again_when_it_is_twice_as_old(
     proc: Proc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = 1000.0
-    monkeypatch.setattr("sentinel.identity.fdinfo._boot_s", lambda: now_s)
+    monkeypatch.setattr("sentinel.identity.fdinfo.boot_s", lambda: now_s)
     holders = TapHolders(proc.root)
     ticks_per_s = holders._ticks_per_s
     proc.process(10, fds={}, start_ticks=999 * ticks_per_s)
@@ -115,7 +116,7 @@ def test_a_process_without_taps_is_looked_at_again_when_it_is_twice_as_old(
 def test_a_process_that_has_a_tap_is_asked_for_another_at_once(
     proc: Proc, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sentinel.identity.fdinfo._boot_s", lambda: 1000.0)
+    monkeypatch.setattr("sentinel.identity.fdinfo.boot_s", lambda: 1000.0)
     holders = TapHolders(proc.root)
     proc.process(10, fds={3: "tap0"})
     assert holders.find(["tap0"]).keys() == {"tap0"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The OVSDB protocol: messages out of a byte stream, rows out of updates."""
+"""The OVSDB protocol: messages out of a byte stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from sentinel.identity.ovsdb import (
     LARGEST_MESSAGE_CHARS,
-    InterfaceRows,
     JsonStream,
     echo_reply,
     monitor_request,
@@ -57,43 +56,10 @@ def test_deep_nesting_is_refused() -> None:
         JsonStream().feed(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
 
 
-def row(name: str, **ids: str) -> dict[str, object]:
-    return {"name": name, "external_ids": ["map", [[key, value] for key, value in ids.items()]]}
-
-
-def test_rows_follow_updates() -> None:
-    rows = InterfaceRows()
-    assert rows.replace({"Interface": {"r1": {"new": row("tap0", a="1")}}}) == {"tap0"}
-    assert rows.external_ids("tap0") == {"a": "1"}
-    assert rows.apply({"Interface": {"r1": {"new": row("tap0", a="2")}}}) == {"tap0"}
-    assert rows.apply({"Interface": {"r1": {"new": row("tap0", a="2")}}}) == set()
-    assert rows.apply({"Interface": {"r2": {"new": row("tap1")}}}) == {"tap1"}
-    assert rows.apply({"Interface": {"r1": {"old": row("tap0", a="2")}}}) == {"tap0"}
-    assert rows.external_ids("tap0") == {}
-    # A server that came back tells what changed meanwhile.
-    assert rows.replace({"Interface": {"x": {"new": row("tap1", b="3")}}}) == {"tap1"}
-    assert rows.replace({"Interface": {"y": {"new": row("tap1", b="3")}}}) == set()
-    assert rows.replace({}) == {"tap1"}
-
-
-@given(st.recursive(st.none() | st.text() | st.integers(), st.lists))
-def test_rows_of_another_form_are_left_out(value: object) -> None:
-    rows = InterfaceRows()
-    for updates in (
-        value,
-        {"Interface": value},
-        {"Interface": {"r": value}},
-        {"Interface": {"r": {"new": value}}},
-        {"Interface": {"r": {"new": {"name": value, "external_ids": ["map", []]}}}},
-        {"Interface": {"r": {"new": {"name": "tap0", "external_ids": value}}}},
-        {"Interface": {"r": {"new": {"name": "tap0", "external_ids": ["map", [value]]}}}},
-    ):
-        rows.apply(updates)
-    assert all(isinstance(text, str) for pair in rows.external_ids("tap0").items() for text in pair)
-
-
 def test_what_is_sent_is_json() -> None:
-    assert json.loads(monitor_request())["params"][0] == "Open_vSwitch"
+    assert json.loads(monitor_request({"Port": ["name", "tag"]}))["params"] == [
+        "Open_vSwitch", None, {"Port": {"columns": ["name", "tag"]}},
+    ]  # fmt: skip
     assert json.loads(echo_reply({"id": "echo", "method": "echo", "params": []})) == {
         "id": "echo",
         "result": [],

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sentinel.domain_xml import LARGEST_XML_BYTES, parse_domain_xml
 from sentinel.vm import (
-    LARGEST_XML_BYTES,
     UNKNOWN_VM,
     VmIdentity,
     clean_mac,
@@ -23,7 +23,6 @@ from sentinel.vm import (
     identity_from_ovs,
     merge_identities,
     ovs_interface_names,
-    parse_domain_xml,
     tap_of_fdinfo,
     taps_of_ovs_interface,
 )
