@@ -125,7 +125,7 @@ class Accounts:
             if incident.closed_wall_ns is not None:
                 continue
             sides = counters.get(incident.ifindex)
-            key = self._engine.reopen(incident, sides, now_ns) if sides else None
+            key = self._engine.reopen(incident, sides, now_ns)
             if key is None:
                 end = self._engine.incidents.end_kept(incident, now_ns)
                 self._scribe.know_incident(end.key, incident.id)

@@ -17,6 +17,8 @@ from sentinel.effect import Effect, Log
 from sentinel.errors import PortGoneError, RefusedError
 from sentinel.inventory import Device
 from sentinel.leases import dial
+from sentinel.netlink_counters import link_counters
+from sentinel.path.document import path_document
 from sentinel.protocol import Peer
 from sentinel.view import checks_document, guard_document, port_document
 
@@ -71,6 +73,7 @@ class Answers:
                 "suppressed": sum(one.messages_suppressed for one in totals),
                 "lost": sum(one.messages_lost for one in totals),
             },
+            "audit": daemon.audits.summary(),
             "journal": {**journal.to_dict(), "lost": journal.lost + daemon.scribe.lost},
             "netlink": {"resyncs": daemon.links.resyncs},
             "away": daemon.engine.cuts.all_away(),
@@ -119,12 +122,18 @@ class Answers:
             "port": self._port(device, daemon.counters([device.ifindex])),
             "incidents": incidents,
             "leases": daemon.engine.dhcp.leases(time.monotonic_ns(), dial(), device.ifindex),
-            "path": {
-                "bridge": device.bridge,
-                "mtu_bytes": device.mtu_bytes,
-                "path_mtu_bytes": device.path_mtu_bytes,
-            },
+            "path": await self._path(device),
         }
+
+    async def _path(self, device: Device) -> dict[str, Any] | None:
+        daemon = self._daemon
+        path = daemon.inventory.path_of(device.ifindex)
+        if path is None:
+            return None
+        steps = {step.ifindex for _, step in path.port.walk()}
+        guarded = daemon.counters(steps & daemon.attachments.attached)
+        between = await link_counters(steps - guarded.keys())
+        return path_document(path, device.bridge, guarded, between)
 
     async def dhcp(self, port: str | None) -> object:
         """Every lease as seen on the wire, or one port's last exchanges."""
@@ -144,6 +153,10 @@ class Answers:
             "missed": daemon.leases.missed(device.ifindex),
             "clients": daemon.engine.dhcp.exchanges(device.ifindex, now_ns, now),
         }
+
+    async def audit(self) -> object:
+        """What is wrong with the host's own network, as of now."""
+        return self._daemon.audits.document()
 
     async def incidents(
         self, since_wall_ns: int | None, port: str | None, limit: int, open_only: bool

@@ -102,9 +102,11 @@ def _ports(args: argparse.Namespace) -> int:
 def _show(args: argparse.Namespace) -> int:
     result = _asked(args, "show", port=args.port)
     if not args.json:
+        from sentinel.cli_ladder import paper_for
         from sentinel.cli_ports import show_lines
 
-        _out(show_lines(result, time.time_ns(), _style(), args.verbose))
+        paper = paper_for(_terminal_columns(), sys.stdout.encoding)
+        _out(show_lines(result, time.time_ns(), _style(), args.verbose, paper=paper))
     return DONE
 
 
@@ -121,6 +123,16 @@ def _dhcp(args: argparse.Namespace) -> int:
 
         paper = paper_for(_terminal_columns(), sys.stdout.encoding)
         _out(exchanges_lines(result, time.time_ns(), _style(), paper))
+    return DONE
+
+
+def _audit(args: argparse.Namespace) -> int:
+    result = _asked(args, "audit")
+    if not args.json:
+        from sentinel.cli_audit import audit_lines
+
+        now_ns, encoding = time.time_ns(), sys.stdout.encoding
+        _out(audit_lines(result, now_ns, _style(), _terminal_columns(), encoding))
     return DONE
 
 
@@ -330,6 +342,7 @@ _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "ports": _ports,
     "show": _show,
     "dhcp": _dhcp,
+    "audit": _audit,
     "incidents": _incidents,
     "watch": _watch,
     "quarantine": _order,

@@ -66,9 +66,7 @@ def incident_lines(incident: Json, style: Style, verbose: bool) -> list[str]:
         kind += f" ({cause_name(detail) if of_lease else clip(detail, 16)})"
     closed = incident.get("closed_wall_ns")
     still = f"over since {moment(closed)}" if isinstance(closed, int) else "still open"
-    verdict = str(incident.get("verdict"))
-    colour = "red" if verdict in ("latched", "passed") else "yellow"
-    where = "uplink" if incident.get("uplink") else "port"
+    where = "uplink" if incident.get("uplink") else "device" if check == "audit" else "port"
     lines = [
         f"{moment(incident.get('opened_wall_ns'))}  "
         + style.paint("bold", f"{kind} at {where} {clip(incident.get('port'), 15)}")
@@ -77,29 +75,33 @@ def incident_lines(incident: Json, style: Style, verbose: bool) -> list[str]:
     if incident.get("summary"):
         lines.append(f"  {harmless(str(incident['summary']))}")
     lines += _evidence_lines(parts(incident, "evidence"), style, verbose)
-    lines += pairs(
-        [
-            ("VM", vm_text(incident.get("vm"))),
-            (
-                "client MAC" if of_lease else "source MAC",
-                clip(incident.get("mac") or "unknown", 20),
-            ),
-            (
-                "messages" if of_lease else "frames",
-                f"{number(incident.get('frames'))}, the last at "
-                f"{moment(incident.get('updated_wall_ns'))}",
-            ),
-            (
-                "done",
-                "nothing: seen, nothing is cut for it"
-                if of_lease and verdict == "passed"
-                else style.paint(colour, _done_text(verdict, str(incident.get("action")))),
-            ),
-        ]
-    )
+    lines += pairs(_facts(incident, check, style))
     if verbose and incident.get("frame_hex"):
         lines += ["    " + line for line in hexdump(str(incident["frame_hex"]))]
     return lines
+
+
+def _facts(incident: Json, check: str, style: Style) -> list[tuple[str, str]]:
+    vm = ("VM", vm_text(incident.get("vm")))
+    last = f"the last at {moment(incident.get('updated_wall_ns'))}"
+    count = f"{number(incident.get('frames'))}, {last}"
+    mac = clip(incident.get("mac") or "unknown", 20)
+    verdict = str(incident.get("verdict"))
+    nothing = ("done", "nothing: seen, nothing is cut for it")
+    if check == "audit":
+        # What is wrong with the host concerns a VM only sometimes, and frames not always.
+        facts = [vm] if vm[1] != "unknown" else []
+        return [*facts, *([("frames", count)] if incident.get("frames") else []), nothing]
+    colour = "red" if verdict in ("latched", "passed") else "yellow"
+    done = ("done", style.paint(colour, _done_text(verdict, str(incident.get("action")))))
+    if check == "dhcp":
+        return [
+            vm,
+            ("client MAC", mac),
+            ("messages", count),
+            nothing if verdict == "passed" else done,
+        ]
+    return [vm, ("source MAC", mac), ("frames", count), done]
 
 
 def event_line(event: Json, style: Style) -> str:

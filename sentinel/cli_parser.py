@@ -44,6 +44,8 @@ def _grammar() -> argparse.ArgumentParser:
         "port", metavar="PORT", nargs="?", help="draw the last exchange of each client of it"
     )
 
+    _command(commands, "audit", "what is wrong with the host's own network, and the repair")
+
     incidents = _command(commands, "incidents", "what happened, the newest first")
     incidents.add_argument("--since", type=_duration, metavar="1h", help="not older than this")
     incidents.add_argument("--port", metavar="PORT", help="of one port")

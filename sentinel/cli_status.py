@@ -63,6 +63,7 @@ def status_lines(status: Json, now_ns: int, style: Style) -> list[str]:
             ("journal", _journal_text(part(status, "journal"))),
             ("events", _events_text(part(status, "events"))),
             *_leases_facts(status.get("dhcp")),
+            *_audit_facts(status.get("audit")),
             ("configuration", clip(status.get("config") or "?", 200)),
             ("netlink", several(part(status, "netlink").get("resyncs"), "resync", "resyncs")),
             (
@@ -163,6 +164,26 @@ def _leases_facts(dhcp: object) -> list[tuple[str, str]]:
         f"{number(dhcp.get('suppressed'))} over the rate, {number(dhcp.get('lost'))} lost"
     )
     return [("DHCP", text)]
+
+
+def _audit_facts(audit: object) -> list[tuple[str, str]]:
+    """What the audit finds, and what it cannot look at."""
+    if not isinstance(audit, dict):
+        return []
+    graver = (("critical", "critical"), ("warning", "warnings"))
+    counts = [several(audit[one], one, many) for one, many in graver if audit.get(one)]
+    text = f"{', '.join(counts)}: see `tapsentinel audit`" if counts else "nothing is wrong"
+    for name, words in (
+        ("accepted", "accepted"),
+        ("pairs_evicted", "rows of tags given up for others"),
+        ("pairs_lost", "frames in no row of tags"),
+        ("losses_unlisted", "losses in no row"),
+    ):
+        if audit.get(name):
+            text += f"; {number(audit[name])} {words}"
+    if audit.get("drops") == "off":
+        text += "; losses are not traced"
+    return [("audit", text)]
 
 
 def _events_text(events: Json) -> str:

@@ -19,6 +19,7 @@ from sentinel.config_values import (
     DEVICE,
     DIRECTORY,
     DURATION,
+    FINDING,
     GROUP,
     MAC,
     PATTERN,
@@ -42,6 +43,8 @@ _Duration = Annotated[int, DURATION]
 _Threshold = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 # 68 is the least an IPv4 link may have (RFC 791, page 25), 65535 the kernel's ETH_MAX_MTU.
 _Mtu = Annotated[int, msgspec.Meta(ge=68, le=65535)]
+# 0 and 4095 name no VLAN (IEEE 802.1Q-2018 table 9-2).
+_Vid = Annotated[int, msgspec.Meta(ge=1, le=4094)]
 _EventRate = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
 
 
@@ -94,6 +97,8 @@ class KernelConfig(_Table, frozen=True):
 
     loader: Literal["auto", "libbpf", "bcc"] = "auto"
     attach: Literal["auto", "tcx", "clsact"] = "auto"
+    drops: Literal["auto", "off"] = "auto"
+    """Where the kernel throws frames of watched ports away; "auto": if it can be traced."""
 
 
 class CheckPolicy(_Table, frozen=True):
@@ -179,6 +184,15 @@ class EventsConfig(_Table, frozen=True):
     """DHCP messages; the answers to a message that was told do not count."""
 
 
+class AuditConfig(_Table, frozen=True):
+    """[audit]: what is meant to be so."""
+
+    service_vlans: tuple[_Vid, ...] = ()
+    """Outer tags of frames that are meant to have two, beside vlan devices of 802.1ad."""
+    accepted: tuple[Annotated[str, FINDING], ...] = ()
+    """Ids of findings (patterns) that are known and accepted: listed, and no incident."""
+
+
 class MqttConfig(_Table, frozen=True):
     """[mqtt]: named so that a file may say `enabled = false`."""
 
@@ -197,6 +211,7 @@ class Config(_Table, frozen=True):
     journal: JournalConfig = JournalConfig()
     control: ControlConfig = ControlConfig()
     events: EventsConfig = EventsConfig()
+    audit: AuditConfig = AuditConfig()
     mqtt: MqttConfig = MqttConfig()
 
 

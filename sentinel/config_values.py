@@ -109,6 +109,17 @@ def read_group(text: str) -> str:
     return text
 
 
+def read_finding(text: str) -> str:
+    """Keep a pattern of audit findings' ids: a rule, a slash, a device."""
+    rule, slash, device = text.partition("/")
+    if not (rule and slash and device) or not text.isprintable():
+        raise ValueError(
+            f"{text!r} is no finding; write what `tapsentinel audit` shows, "
+            'e.g. "bridge-mtu/br0" or "unseen-port/*"'
+        )
+    return text
+
+
 def read_share(value: str | int) -> tuple[int, bool]:
     """A number of ports, or a share of them: (number, True if it is per cent)."""
     text = str(value)
@@ -159,6 +170,7 @@ MAC: Final = Written(read_mac, 'a MAC address in quotes, such as "fa:16:3e:24:e7
 VM: Final = Written(read_vm, "a VM's UUID or name in quotes")
 DIRECTORY: Final = Written(read_directory, "an absolute path in quotes")
 BPFFS_DIRECTORY: Final = Written(read_bpffs_directory, "an absolute path in quotes")
+FINDING: Final = Written(read_finding, 'a finding in quotes, such as "bridge-mtu/br0"')
 GROUP: Final = Written(read_group, 'a group name in quotes, such as "tapsentinel"')
 SHARE: Final = Written(
     lambda text: read_share(text) and text, 'a share such as "10%" or a number of ports', True

@@ -26,6 +26,7 @@ from sentinel.control_peer import RefusalGate, peer_of
 from sentinel.control_text import encode
 from sentinel.errors import ControlError, ProtocolError, RefusedError, TapsentinelError
 from sentinel.protocol import (
+    Audit,
     Dhcp,
     Incidents,
     Peer,
@@ -68,6 +69,9 @@ class Handler(Protocol):
 
     async def dhcp(self, port: str | None) -> object:
         """Every lease, or one port's exchanges. Raises PortGoneError for an unknown one."""
+
+    async def audit(self) -> object:
+        """What is wrong with the host's own network."""
 
     async def incidents(
         self, since_wall_ns: int | None, port: str | None, limit: int, open_only: bool
@@ -136,7 +140,7 @@ class ControlServer:
         await asyncio.gather(*self._clients, return_exceptions=True)
         if self._gate_timer is not None:
             self._gate_timer.cancel()
-            self._gate_timer = None
+        self._gate_timer = None
         if self._listening is not None:
             self._listening.close()
             self._listening = None
@@ -283,8 +287,7 @@ class ControlServer:
     ) -> bytes | None:
         """The answer line; None for an order whose sender no longer waits for it.
 
-        Such a sender has given up (the daemon was stopped or busy) and has taken
-        care of it otherwise; an order must not come true minutes later.
+        Such a sender has given up and acted otherwise; an order must not come true later.
         """
         try:
             match request:
@@ -326,6 +329,8 @@ class ControlServer:
                 return await self._handler.show(port)
             case Dhcp(port=one):
                 return await self._handler.dhcp(one)
+            case Audit():
+                return await self._handler.audit()
             case Incidents(since_wall_ns=since, port=only, limit=limit, open=open_only):
                 return await self._handler.incidents(since, only, limit, open_only)
         raise ControlError(f"no answer is known to {type(request).__name__}")

@@ -22,14 +22,15 @@ from sentinel import __version__, event
 from sentinel.accounts import Accounts
 from sentinel.answers import Answers
 from sentinel.attachments import Attachments
+from sentinel.audits import Audits
 from sentinel.config import Config, default_config, parse_config
 from sentinel.control import ControlServer
 from sentinel.cuts import cut_of
 from sentinel.decode import Counters, KernelConfig, decode_event
 from sentinel.effect import Effect, Log, Open, Shut
 from sentinel.engine import Engine, kernel_config
-from sentinel.errors import JournalError, KernelError
-from sentinel.identity import IdentityFollower, IdentityResolver
+from sentinel.errors import KernelError
+from sentinel.identity import IdentityFollower, IdentityResolver, SourceWatch
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Inventory, Renamed
 from sentinel.journal import Journal
 from sentinel.leases import Leases
@@ -66,7 +67,8 @@ class Daemon:
         self.config_file = config_file
         self.guard = guard
         self.started_wall_ns = time.time_ns()
-        self.inventory = Inventory(config.ports, config.checks.size.mtu)
+        service_vids = frozenset(config.audit.service_vlans)
+        self.inventory = Inventory(config.ports, config.checks.size.mtu, service_vids)
         self.engine = Engine(config, self.inventory.devices())
         self.scribe = Scribe(journal, self._written)
         self.attachments = Attachments(guard, self._attached, self._failed)
@@ -86,6 +88,10 @@ class Daemon:
         self.leases = Leases(
             guard.maps, self.engine, self.scribe, self.inventory.devices(), self.apply
         )
+        self.audits = Audits(
+            config, guard, self.engine, self.inventory, self.resolver, self.counters, self.apply
+        )
+        self.sources = SourceWatch(self.resolver, self._sources_changed)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -106,7 +112,9 @@ class Daemon:
         await self.identities.start()
         loop.add_reader(self.ring.fd, self._read_ring)
         await self.leases.start(self._adopted)
+        await self.sources.start()
         await self.control.start()
+        self._spawn(self.audits.start())
         self.apply(
             [
                 Log(
@@ -144,9 +152,11 @@ class Daemon:
         await self.control.stop()
         await self.links.stop()
         await self.identities.stop()
+        await self.sources.stop()
         await self.resolver.close()
         await self.attachments.stop()
         await self.leases.stop()
+        await self.audits.stop()
         now_ns = time.time_ns()
         with contextlib.suppress(KernelError):
             self.scribe.put(self.engine.incidents.flush(self.sample(), now_ns))
@@ -158,12 +168,21 @@ class Daemon:
 
     def _resync(self, links: list[LinkFacts]) -> None:
         self._changes(self.inventory.replace_links(links))
+        self.audits.changed()
 
     def _link(self, link: LinkFacts) -> None:
+        if self.inventory.links().get(link.ifindex) == link:
+            return
         self._changes(self.inventory.update_link(link))
+        self.audits.changed()
 
     def _link_gone(self, ifindex: int) -> None:
         self._changes(self.inventory.remove_link(ifindex))
+        self.audits.changed()
+
+    def _sources_changed(self) -> None:
+        self._changes(self.inventory.set_ovs(self.resolver.ovs_facts))
+        self.audits.changed()
 
     def _identity(self, name: str, vm: VmIdentity) -> None:
         device = self.inventory.by_name(name)
@@ -181,6 +200,7 @@ class Daemon:
                 case Gone():
                     self.identities.forget(device.name)
                     self.attachments.detach(device)
+                    self.audits.device_gone(device.ifindex)
                 case Renamed(old_name=old_name):
                     self.identities.forget(old_name)
                     self._follow_identity(device)
@@ -262,10 +282,9 @@ class Daemon:
 
     def counters(self, ifindexes: Iterable[int]) -> dict[int, tuple[Counters, Counters]]:
         """Counters of those devices that have a slot, by ifindex."""
-        slots = {slot.ifindex: slot.slot for slot in self.guard.maps.slots()}
-        known = [ifindex for ifindex in ifindexes if ifindex in slots]
-        sums = self.guard.maps.counters([slots[ifindex] for ifindex in known])
-        return dict(zip(known, sums, strict=True))
+        slots = self.guard.maps.slots_of(list(ifindexes))
+        sums = self.guard.maps.counters([slot.slot for slot in slots.values()])
+        return dict(zip(slots, sums, strict=True))
 
     async def _tick_forever(self) -> None:
         ticks = 0
@@ -273,9 +292,7 @@ class Daemon:
         while True:
             await asyncio.sleep(min(TICK_S, interval_s or TICK_S))
             ticks += 1
-            with contextlib.suppress(JournalError):
-                tend = _prune if ticks % PRUNE_EVERY_TICKS == 0 else _retry
-                await self.scribe.ask(tend)
+            await self.scribe.tend(time.time_ns(), is_due=ticks % PRUNE_EVERY_TICKS == 0)
             await self._tick()
             if interval_s is not None:
                 notify("WATCHDOG=1")
@@ -286,6 +303,7 @@ class Daemon:
         self.apply(self.engine.count(self.sample(), now_ns))
         self.apply(self.engine.tick(now_ns))
         self.leases.tick()
+        self.audits.tick()
         self.guard.maps.recount()
 
     # Effects.
@@ -329,16 +347,6 @@ class Daemon:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("unexpected: %s", task.exception(), exc_info=task.exception())
-
-
-def _prune(journal: Journal) -> None:
-    journal.prune(time.time_ns())
-
-
-def _retry(journal: Journal) -> None:
-    """While rows wait for the disk, see whether it takes them now."""
-    if journal.status().pending:
-        journal.prune(time.time_ns())
 
 
 def _group_id(name: str) -> int | None:

@@ -12,6 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from sentinel import abi, event
+from sentinel.audit.finding import AuditFinding
+from sentinel.audit.incidents import CHECK as AUDIT_CHECK
+from sentinel.audit.incidents import AuditIncidents
+from sentinel.audit.rule_guest import OVERSIZED
 from sentinel.config import Config
 from sentinel.cuts import CutBook, LatchSeen
 from sentinel.decode import (
@@ -34,6 +38,7 @@ from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Renamed
 
 EVENT_WINDOW_NS: Final = 1_000_000_000
 ROGUE_DHCP: Final = "rogue_dhcp"
+SIZE: Final = "size"
 MOST_SAID: Final = 4
 MOST_OPEN_INCIDENTS: Final = 4096
 """Beyond this, further causes are counted by the kernel alone until some close."""
@@ -66,10 +71,13 @@ class Engine:
         keys = IncidentKeys()
         self.incidents = IncidentBook(keys)
         self.dhcp = LeaseWatch(devices, keys.new)
+        self.audit = AuditIncidents(keys.new, config.audit.accepted)
         self.cuts = CutBook(config.hold)
         self._said: dict[int, list[Moment]] = {}
         """What guests said as servers before their incident was opened, by ifindex."""
         self._fuse_told: set[int] = set()
+        self._losses_told: set[tuple[int, str]] = set()
+        """Where frames that are too large were lost, by (ifindex, place)."""
 
     def change(self, change: Change, now_ns: int, is_shut: bool = False) -> Iterator[Effect]:
         """Take a change of the inventory, after the guard followed it.
@@ -148,6 +156,28 @@ class Engine:
             said.append(moment)
             del said[:-MOST_SAID]
 
+    def audited(self, findings: Sequence[AuditFinding], now_ns: int) -> Iterator[Effect]:
+        """Take the findings of an audit.
+
+        What became of a guest's frames that are too large belongs to its incident
+        of the check `size`.
+        """
+        yield from self.audit.settle(findings, now_ns)
+        told = set()
+        for finding in findings:
+            if finding.rule != OVERSIZED:
+                continue
+            for moment in finding.evidence:
+                at = (finding.ifindex, moment.place)
+                if moment.place == finding.device:
+                    continue
+                told.add(at)
+                if at not in self._losses_told and not self.incidents.add_evidence(
+                    finding.ifindex, SIZE, moment
+                ):
+                    told.discard(at)
+        self._losses_told = told
+
     def latches(
         self, slots: Sequence[PortSlot]
     ) -> tuple[list[PortSlot], list[tuple[Device, Quarantine]]]:
@@ -202,14 +232,18 @@ class Engine:
     def reopen(
         self,
         incident: Incident,
-        counters: tuple[Counters, Counters],
+        counters: tuple[Counters, Counters] | None,
         now_ns: int,
     ) -> int | None:
         """Go on with an incident that an earlier daemon left open; its key.
 
-        None if its device is another by now: then it is over.
+        None if its device is another by now, or has no `counters`: then it is over.
         """
         seen_at = self._devices.get(incident.ifindex)
+        if incident.check == AUDIT_CHECK:
+            return self.audit.left_open(incident, now_ns)
+        if counters is None:
+            return None
         if incident.check == DHCP_CHECK:
             return self.dhcp.reopen(incident, now_ns)
         if incident.uplink or seen_at is None or seen_at.name != incident.port:

@@ -71,6 +71,10 @@ class Dhcp(_Request, frozen=True, tag="dhcp"):
     port: _Name | None = None
 
 
+class Audit(_Request, frozen=True, tag="audit"):
+    """What is wrong with the host's own network."""
+
+
 class Incidents(_Request, frozen=True, tag="incidents"):
     """Incidents, the newest first; `since_wall_ns` is nanoseconds since the epoch."""
 
@@ -101,7 +105,7 @@ class Release(_Request, frozen=True, tag="release"):
     reason: _Reason = ""
 
 
-Request = Ping | Status | Ports | Show | Dhcp | Incidents | Watch | Quarantine | Release
+Request = Ping | Status | Ports | Show | Dhcp | Audit | Incidents | Watch | Quarantine | Release
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 

@@ -8,6 +8,7 @@ what finds no room is counted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,16 @@ class Scribe:
     async def ask(self, question: Callable[[Journal], T]) -> T:
         """What the journal says. Raises JournalError."""
         return await self._in_thread(lambda: question(self._journal))
+
+    async def tend(self, now_wall_ns: int, *, is_due: bool) -> None:
+        """Keep the journal within its bounds if that is due, or if rows wait for the disk."""
+
+        def look(journal: Journal) -> None:
+            if is_due or journal.status().pending:
+                journal.prune(now_wall_ns)
+
+        with contextlib.suppress(JournalError):
+            await self.ask(look)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -57,6 +57,8 @@ class AuditFacts:
     unseen: Sequence[UnseenPort] = ()
     service_vids: frozenset[int] = frozenset()
     """[audit] service_vlans: outer tags that are meant to be there."""
+    zone_seconds: int = 0
+    """East of UTC: sentences tell local time, every other time is one since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,11 @@ class AuditFinding:
     device: str
     ifindex: int
     what: str
-    """One sentence: what is so, and what follows from it."""
+    """What is so, what follows from it, and how many frames since when (local time) show it."""
     repair: str
     """What to change, to what."""
+    commands: tuple[str, ...] = ()
+    """The same to be pasted into a root shell, names quoted; what begins with # is a remark."""
     vm: VmIdentity = UNKNOWN_VM
     frames: int = 0
     """That show it; 0: configuration alone."""

@@ -16,6 +16,7 @@ SOURCES = {".py", ".c", ".h", ".sh"}
 MOST_LINES = 400
 # Longer ones that are known; a file that has become shorter leaves the list.
 LONGER = {
+    "sentinel/abi.py",  # generated
     "sentinel/loader/shim.c",
     "tests/kernel/test_control_socket.py",
     "tests/unit/test_doctor.py",

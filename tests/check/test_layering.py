@@ -28,7 +28,8 @@ CLOCKS = {"now", "utcnow", "today", "time_ns", "monotonic", "monotonic_ns", "per
 FILES = {"open", "print", "input"}
 ALWAYS_CORE = {
     *("abi", "decode", "errors", "config", "durations", "inventory", "uplinks", "link", "vm"),
-    *("detect", "dhcp", "policy", "event", "engine", "protocol", "envelope", "terminal"),
+    *("detect", "dhcp", "policy", "path", "audit", "tag", "event", "engine", "protocol"),
+    *("envelope", "terminal"),
 }
 
 # Which shell modules each part of the shell may know beside its own; daemon.py all.
@@ -44,7 +45,8 @@ MAY_KNOW: dict[str, set[str]] = {
     "leases": {"loader", "queues", "scribe"},
     "attachments": {"loader"},
     "accounts": {"attachments", "loader", "scribe"},
-    "answers": {"control", "leases"},
+    "audits": {"identity", "loader"},
+    "answers": {"control", "leases", "netlink"},
     "doctor": {"loader", "cli", "control"},
     "cli": {"loader", "doctor", "daemon"},
 }

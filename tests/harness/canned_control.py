@@ -138,6 +138,7 @@ class CannedDaemon:
         self.ports_answer = list(ports)
         self.incidents_answer: list[Json] = []
         self.leases_answer: list[Json] = []
+        self.audit_answer: Json = {"findings": []}
         self.exchanges_answer: dict[str, Json] = {}
         self.events: list[Json] = []
         self.orders: list[tuple[str, str, int | None, str, Peer]] = []
@@ -161,6 +162,9 @@ class CannedDaemon:
             return self.leases_answer
         ifindex = self._port(port)["ifindex"]
         return self.exchanges_answer.get(port, {"port": port, "ifindex": ifindex, "clients": []})
+
+    async def audit(self) -> object:
+        return self.audit_answer
 
     async def incidents(
         self, since_wall_ns: int | None, port: str | None, limit: int, open_only: bool

@@ -80,7 +80,7 @@ def test_what_is_understood(argv: str, members: dict[str, object]) -> None:
         "watch --after 99999999999999999999",
         "dhcp tap1 tap2",
         "dhcp --port tap1",
-        "audit",
+        "audit tap1",
     ],
 )
 def test_wrong_usage_is_code_2_on_stderr(argv: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,9 @@ def test_every_key_can_be_set() -> None:
         [events]
         per_port_per_second = 1
         dhcp_per_port_per_second = 10000
+        [audit]
+        service_vlans = [20, 4094]
+        accepted = ["unseen-port/*", "bridge-mtu/br0"]
         [mqtt]
         enabled = false
         """,
@@ -133,6 +136,8 @@ def test_every_key_can_be_set() -> None:
     assert config.control.group == "net-ops"
     assert config.events.per_port_per_second == 1
     assert config.events.dhcp_per_port_per_second == 10000
+    assert config.audit.service_vlans == (20, 4094)
+    assert config.audit.accepted == ("unseen-port/*", "bridge-mtu/br0")
 
 
 @pytest.mark.parametrize(
@@ -243,6 +248,10 @@ def test_every_key_can_be_set() -> None:
             "events.dhcp_per_port_per_second",
             "from 1 to 10000",
         ),
+        ("[kernel]\ndrops='on'", "kernel.drops", '"auto", "off"'),
+        ("[audit]\nservice_vlans=[0]", "audit.service_vlans[0]", "from 1 to 4094"),
+        ("[audit]\nservice_vlans=[4095]", "audit.service_vlans[0]", "from 1 to 4094"),
+        ("[audit]\naccepted=['bridge-mtu']", "audit.accepted[0]", "what `tapsentinel audit` shows"),
         ("[mqtt]\nenabled=true", "mqtt.enabled", "not part of this version"),
         # No TOML at all.
         ("[hold]\ninitial = 5m", "line 2, column 12", "is not TOML"),
