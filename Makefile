@@ -15,7 +15,7 @@ BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := all
-.PHONY: all help demo story-2 run test test-vm lint format bench clean abi setup
+.PHONY: all help demo story-1 story-2 run test test-vm lint format bench clean abi setup
 
 all: setup $(OBJECTS)  ## build what a checkout needs to run
 
@@ -50,6 +50,9 @@ abi: | build/.packages-test  ## write sentinel/abi.py from bpf/abi_kern_user.h
 
 demo: all  ## play the story of the one BPDU, unguarded and guarded (root)
 	@$(BIN)/python -m tools.demo
+
+story-1: all build/.packages-test  ## play the story of the two VLANs, in a stock kernel
+	@$(BIN)/python tools/vm/play_story_1.py
 
 story-2: all build/.packages-test  ## play the story of the lease that was lost (root)
 	@$(BIN)/python -m tools.play_lease

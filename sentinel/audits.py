@@ -75,6 +75,7 @@ class Audits:
         self._gone: set[int] = set()
         self._findings: list[AuditFinding] = []
         self._facts: AuditFacts | None = None
+        self._ways_found = self._ways_changed_ns = 0
         self._took_ns = 0
         self._ran_s = 0.0
         self._due: asyncio.TimerHandle | None = None
@@ -171,8 +172,12 @@ class Audits:
         uplinks = [ifindex for ifindex, one in devices.items() if one.role == "uplink"]
         ovs = self._resolver.ovs_facts
         now_ns = time.monotonic_ns()
+        if self._inventory.ways_found != self._ways_found:
+            self._ways_found = self._inventory.ways_found
+            self._ways_changed_ns = now_ns
         return AuditFacts(
             now_ns=now_ns,
+            ways_changed_ns=self._ways_changed_ns,
             wall_minus_monotonic_ns=time.time_ns() - now_ns,
             links=links,
             devices=devices,

@@ -123,6 +123,8 @@ class Inventory:
             self._is_port, lambda name: self._matching_pattern(name) is not None, ports.uplinks
         )
         self._book = PathBook(Host({}, self._rules))
+        self.ways_found = 0
+        """How often the ways to the wire were found anew."""
         self._paths: dict[int, Path] = {}
         """Of ports, as far as they were asked for since they changed."""
 
@@ -272,6 +274,7 @@ class Inventory:
 
     def _find_ways(self) -> set[int]:
         """Find ways and uplinks anew; say which devices may be told something else by it."""
+        self.ways_found += 1
         uplinks, mtus = self._uplinks, self._mtus
         host = Host(self._others, self._rules, self._taps_by_master.keys(), self._ovs)
         self._book = PathBook(host, self._service_vids, self._book)

@@ -57,6 +57,9 @@ class AuditFacts:
     unseen: Sequence[UnseenPort] = ()
     service_vids: frozenset[int] = frozenset()
     """[audit] service_vlans: outer tags that are meant to be there."""
+    ways_changed_ns: int = 0
+    """When the devices between the ports and the wire last changed, as far as is known:
+    frames of before say nothing of what is there now."""
     zone_seconds: int = 0
     """East of UTC: sentences tell local time, every other time is one since the epoch."""
 

@@ -39,6 +39,7 @@ def uplink_oversized(host: Host, explained: Explained) -> Iterator[AuditFinding]
             for row in host.to_wire.get(device.ifindex, ())
             if (frames := _unexplained(host, explained, row))
             and host.is_recent(row.last_oversized_ns)
+            and row.last_oversized_ns > host.facts.ways_changed_ns
         ]
         if found:
             if suspects is None:

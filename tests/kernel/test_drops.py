@@ -363,19 +363,6 @@ def test_it_says_why_it_is_off(
     assert trace.read() == []
 
 
-@pytest.mark.skipif(OBSTACLE is None, reason="this kernel can")
-def test_where_the_kernel_cannot(tap: GuardedTap) -> None:
-    """The guard is as good without."""
-    trace = DropTrace(tap.guard, FOLDER)
-    with pytest.raises(KernelError) as refused:
-        trace.start()
-    assert str(refused.value) == OBSTACLE
-    assert trace.read() == []
-    assert (trace.unlisted(), trace.missed()) == (0, 0)
-    sent = write_some(tap)
-    wait_until(lambda: tap.counts()[0]["frames"] == sent, 5, "the guard to count")
-
-
 def write_some(tap: GuardedTap) -> int:
     assert tap.tap is not None
     return blast(tap.tap, [ORDINARY], 100).frames

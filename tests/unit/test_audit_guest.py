@@ -146,6 +146,12 @@ class TestUplink:
         assert "# if it is meant to be: [audit] service_vlans = [100]" in found.commands
         assert host.audit(service_vids=frozenset({100})) == {}
 
+    def test_frames_of_before_the_host_changed_say_nothing_of_it(self) -> None:
+        host = bridged()
+        host.seen("eth0", oversized=8, ago_ns=10 * SECOND)
+        assert host.audit(ways_changed_ns=NOW - 9 * SECOND) == {}
+        assert host.audit(ways_changed_ns=NOW - 11 * SECOND)
+
     def test_a_bond_and_its_slaves_are_one_finding(self) -> None:
         host = bonded(uplinks=["bond0", "eth0"])
         host.seen("bond0", oversized=8)

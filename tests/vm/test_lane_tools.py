@@ -13,7 +13,8 @@ import pytest
 from tools.vm.fetch_kernel import StockKernel, fetch_kernel
 from tools.vm.initramfs import build_initramfs, load_order
 from tools.vm.lanes import LANES, Lane, LaneError, lane_named
-from tools.vm.run_lanes import _counts
+from tools.vm.nics import back_to_back, mac_of
+from tools.vm.run_lanes import Plan, _counts
 
 BUSYBOX = shutil.which("busybox")
 
@@ -115,3 +116,23 @@ def test_counts_come_from_pytest_s_report(tmp_path: Path) -> None:
     report.write_text("<testsuites><testsuite tes")
     assert _counts(report) is None
     assert _counts(tmp_path / "missing.xml") is None
+
+
+def test_each_pair_of_nics_is_one_cable() -> None:
+    arguments = back_to_back(2, 1)
+    cables = [word for word in arguments if word.startswith("hubport")]
+    assert [cable.split("hubid=")[1] for cable in cables] == list("001122")
+    devices = [word for word in arguments if word.startswith("virtio-net-pci")]
+    assert [f"mac={mac_of(2, 1)}" in device for device in devices] == [False] * 5 + [True]
+    # An envelope NIC takes frames in as many buffers as they need.
+    assert ["mrg_rxbuf=off" in device for device in devices] == [True] * 4 + [False] * 2
+    assert back_to_back(0) == []
+    with pytest.raises(ValueError, match="0 to 8 pairs"):
+        back_to_back(8, 1)
+
+
+def test_the_lanes_of_the_story_run_it_and_what_was_asked_for_goes_first() -> None:
+    own = Plan([], 1.0, Path("image"))
+    story = "tests/vm/test_story_double_vlan.py"
+    assert [story in own.tests_of(lane) for lane in LANES] == [False, True, True, False]
+    assert Plan(["tests/prog"], 1.0, Path("image")).tests_of("6.1") == ["tests/prog"]

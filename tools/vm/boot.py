@@ -33,6 +33,8 @@ def main() -> int:
         cpus=arguments.cpus,
         keep=arguments.keep,
         fast_files=arguments.fast_files,
+        nic_pairs=arguments.nic_pairs,
+        envelope_nic_pairs=arguments.envelope_nic_pairs,
     )
     try:
         kernel = fetch_kernel(lane_named(arguments.lane))
@@ -63,6 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timeout", type=float, default=1200.0, metavar="SECONDS")
     parser.add_argument("--memory", type=int, default=2048, metavar="MB")
     parser.add_argument("--cpus", type=int, default=2)
+    parser.add_argument(
+        "--nic-pairs", type=int, default=0, metavar="NUMBER", help="NICs wired back to back"
+    )
+    parser.add_argument(
+        "--envelope-nic-pairs", type=int, default=0, metavar="NUMBER", help="that take larger ones"
+    )
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument(
         "--keep", type=Path, metavar="FOLDER", help="receives what is put in /run/lane/keep"

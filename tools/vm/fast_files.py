@@ -114,7 +114,7 @@ def _let_pytest_rewrite() -> None:
 
     Done in the checkout, as a test run here does it; the guest would need 10 s.
     """
-    folders = [str(path) for name in ("prog", "kernel") if (path := TESTS / name).is_dir()]
+    folders = [str(path) for name in ("prog", "kernel", "vm") if (path := TESTS / name).is_dir()]
     command = [str(VENV / "bin" / "python"), "-m", "pytest", "--collect-only", "-q"]
     with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(

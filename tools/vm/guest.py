@@ -24,6 +24,7 @@ from tools.vm.fast_files import build_fast_files
 from tools.vm.fetch_kernel import StockKernel
 from tools.vm.initramfs import build_initramfs
 from tools.vm.lanes import CHECKOUT
+from tools.vm.nics import back_to_back
 from tools.vm.qemu import console_tail, machine, read_only_disk, running_qemu, shared_folder
 
 HERE = Path(__file__).resolve().parent
@@ -40,13 +41,16 @@ ROOT_MODULES = (
 # options keep bonding and dummy from making devices that a test did not ask for.
 NETWORK_MODULES = (
     *("tun", "veth", "bridge", "8021q", "bonding max_bonds=0", "dummy numdummies=0"),
-    *("macvtap", "sch_ingress", "cls_bpf", "act_bpf"),
+    *("macvtap", "sch_ingress", "cls_bpf", "act_bpf", "virtio_net"),
 )
 
 
 @dataclass(frozen=True)
 class GuestOrder:
-    """What to run. `keep` is a folder here; `fast_files` an image made beforehand."""
+    """What to run. `keep` is a folder here; `fast_files` an image made beforehand.
+
+    `nic_pairs` and `envelope_nic_pairs` are wired back to back (tools/vm/nics.py).
+    """
 
     command: list[str]
     environment: dict[str, str] = field(default_factory=dict)
@@ -55,6 +59,8 @@ class GuestOrder:
     cpus: int = 2
     keep: Path | None = None
     fast_files: Path | None = None
+    nic_pairs: int = 0
+    envelope_nic_pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,7 @@ def _arguments(
         *("-chardev", "file,id=output,path=/proc/self/fd/1"),
         *("-device", "virtserialport,chardev=output,name=lane.output"),
         *read_only_disk(fast_files),
+        *back_to_back(order.nic_pairs, order.envelope_nic_pairs),
         *shared_folder("host", Path("/"), readonly=True),
         *shared_folder("lane", share, readonly=False),
     ]

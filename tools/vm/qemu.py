@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start qemu so that it cannot outlive its use. Emulated (TCG): no /dev/kvm is needed."""
+"""Start qemu so that it cannot outlive its use.
+
+Emulated (TCG): no /dev/kvm is needed. One that is there need not be of use: where the
+machine is a guest without nested virtualization (kvm_pvm), a stock kernel runs in it
+instruction by instruction, far slower than emulated.
+"""
 
 from __future__ import annotations
 
