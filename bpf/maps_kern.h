@@ -16,22 +16,20 @@
 
 /*
  * What libbpf and BCC want differently. A map's key is a number unless it is MAP_KEYED;
- * rings and queues have none. BCC goes through the text twice: for the maps, which
- * it makes or finds at their pins (TAP_BCC_PINS is their folder), and for the
- * programs, which are given each map's descriptor (TAP_FD_ and its name).
+ * rings and queues have none. BCC goes through the text twice: for the shapes of the
+ * maps (TAP_BCC_MAPS), and for the programs, where a number stands for each map
+ * (TAP_FD_ and its name) until its descriptor is known.
  */
-#ifdef TAP_BCC_PINS
+#ifdef TAP_BCC_MAPS
 #define THE_MAP(name) ((void *)0)
-#define AT_PIN(kind, name) kind ":" TAP_BCC_PINS "/" #name
 #define KIND_ARRAY "array"
 #define KIND_PERCPU_ARRAY "percpu_array"
 #define KIND_HASH "hash"
 #define KIND_PERCPU_HASH "percpu_hash"
 #define MAP_KEYED(kind, name, key_type, value_type, entries, flags)                                \
-	BPF_F_TABLE(AT_PIN(KIND_##kind, name), key_type, value_type, name, entries, flags)
-#define MAP_RING(name, bytes) BPF_F_TABLE(AT_PIN("ringbuf", name), __u32, __u32, name, bytes, 0)
-#define MAP_QUEUE(name, value_type, entries)                                                       \
-	BPF_QUEUESTACK(AT_PIN("queue", name), name, value_type, entries, 0)
+	BPF_F_TABLE(KIND_##kind, key_type, value_type, name, entries, flags)
+#define MAP_RING(name, bytes) BPF_F_TABLE("ringbuf", __u32, __u32, name, bytes, 0)
+#define MAP_QUEUE(name, value_type, entries) BPF_QUEUESTACK("queue", name, value_type, entries, 0)
 #elif defined(TAP_BCC)
 #define THE_MAP(name) ((void *)bpf_pseudo_fd(1, TAP_FD_##name))
 #define MAP_KEYED(...) _Static_assert(1, "declared in the other pass")

@@ -374,7 +374,13 @@ def main(config_file: Path | None) -> int:
         config = parse_config(config_file.read_text(encoding="utf-8"), name)
     if os.geteuid() != 0:
         raise KernelError("the daemon loads BPF programs: run it as root, or by its systemd unit")
-    guard = Guard(Path(config.paths.bpffs_dir), config.kernel.attach, loader=config.kernel.loader)
+    guard = Guard(
+        Path(config.paths.bpffs_dir),
+        config.kernel.attach,
+        loader=config.kernel.loader,
+        compiled_folder=Path(config.paths.state_dir, "compiled"),
+        sign_of_life=_compiling,
+    )
     try:
         armed = guard.arm()
         if armed.carried:
@@ -383,6 +389,10 @@ def main(config_file: Path | None) -> int:
     finally:
         guard.close()
     return 0
+
+
+def _compiling(holds_s: float) -> None:
+    notify(f"EXTEND_TIMEOUT_USEC={int(holds_s * 1e6)}\nSTATUS=compiling the programs")
 
 
 async def _serve(config: Config, config_file: str, guard: Guard) -> None:

@@ -2,9 +2,9 @@
 """The C sources into the kernel, compiled on this host by the distribution's BCC.
 
 BCC and its compiler live in the system's Python, outside of any virtual
-environment, and take some 140 MB: a process of its own does it (bcc_helper.py) and
-hands over the programs. Maps and pins are those that libbpf would make, so that
-either loader takes over from the other.
+environment, and take some 140 MB and seconds: a process of its own does it
+(bcc_helper.py), and what it made is kept for the next start. Maps and pins are
+those that libbpf would make, so that either loader takes over from the other.
 
 The programs include nothing of the kernel's inside. So BCC, which wants to stand in
 a source tree, gets one of ours (bpf/bcc), beside the headers of the kernel's
@@ -15,17 +15,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-import platform
-import re
-import socket
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 from sentinel import abi
 from sentinel.errors import AbiError, KernelError
 from sentinel.loader.bcc_helper import NO_BCC
+from sentinel.loader.bcc_sources import fingerprint, kernel_headers, source_files, source_folder
+from sentinel.loader.compiled import MAP_NUMBERS, Compiled, decode_compiled
+from sentinel.loader.compiled_store import CompiledStore
 from sentinel.loader.maps import MAP_NAMES
 from sentinel.loader.pins import Pins
 
@@ -34,19 +37,20 @@ SOURCE_FILES: Final = {
     "uplink.bpf.c": ("uplink_from_wire", "uplink_to_wire"),
 }
 INSTALL_BCC: Final = "install python3-bpfcc (Debian, Ubuntu) or python3-bcc (RHEL)"
-INSTALL_HEADERS: Final = (
-    "install linux-libc-dev (Debian, Ubuntu) or kernel-headers (RHEL), the running kernel's "
-    "linux-headers or kernel-devel, or name a tree in BCC_KERNEL_SOURCE"
-)
-TIMEOUT_S: Final = 240
+TIMEOUT_S: Final = 480
+"""For the compiler; packaging/tapsentinel.service allows a start more."""
+
+SIGN_EVERY_S: Final = 5
+SIGN_HOLDS_S: Final = 30
 
 _HELPER = Path(__file__).with_name("bcc_helper.py")
-_INSTALLED = Path(__file__).with_name("sources")
-_CHECKOUT = Path(__file__).parents[2] / "bpf"
 _PYTHONS = (Path("/usr/bin/python3"), Path("/usr/libexec/platform-python"))
-_ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64", "ppc64le": "powerpc", "s390x": "s390"}
 _WRONG_ABI = "another version of the contract"
 _LOG_LINES = 12
+_log = logging.getLogger("tapsentinel")
+
+SignOfLife = Callable[[float], object]
+"""Called while the compiler works, with the seconds until the next call at the latest."""
 
 
 class BccLoader:
@@ -54,62 +58,111 @@ class BccLoader:
 
     name = "bcc"
 
-    def __init__(self, folder: Path | None = None) -> None:
-        """Raises KernelError where the sources are not."""
+    def __init__(
+        self,
+        folder: Path | None = None,
+        keep_in: Path | None = None,
+        sign_of_life: SignOfLife | None = None,
+    ) -> None:
+        """Raises KernelError where the sources are not. `keep_in` None: nothing is kept."""
         self._folder = folder or source_folder()
+        self._store = CompiledStore(keep_in) if keep_in else None
+        self._sign_of_life = sign_of_life
 
     def build_number(self) -> int:
         """64 bits that stand for exactly these sources, loaded by BCC."""
         digest = hashlib.sha256(b"bcc")
-        for path in sorted(self._folder.rglob("*.[ch]")):
+        for path in source_files(self._folder):
             digest.update(path.read_bytes())
         return int.from_bytes(digest.digest()[:8], "little")
 
     def load(self, pins: Pins) -> dict[str, int]:
-        """Compiles and loads on the pinned maps, making those that are not there.
+        """Compiles, unless it is kept, and loads on the pinned maps; makes those missing.
 
         Returns the programs' descriptors by name. Raises AbiError for sources of
         another version; KernelError with BCC's last lines otherwise, or with what
         to install.
         """
+        headers = kernel_headers()
+        request = self._request(headers)
+        mark = fingerprint(self._folder, headers, request)
+        kept = self._find(mark)
+        if kept is not None:
+            return kept.load(pins)
+        compiled = decode_compiled(self._compile(json.dumps(request)))
+        programs = compiled.load(pins)
+        # Not under the name of what changed while the compiler read it.
+        if fingerprint(self._folder, headers, request) == mark:
+            self._keep(mark, compiled)
+        return programs
+
+    def _request(self, headers: list[Path]) -> dict[str, object]:
         flags = ["-DTAP_BCC", f"-I{self._folder}"]
-        for headers in kernel_headers():
-            flags += ["-idirafter", str(headers)]
-        request = {
+        for folder in headers:
+            flags += ["-idirafter", str(folder)]
+        return {
             "flags": flags,
             "maps": MAP_NAMES,
-            "maps_flags": [f'-DTAP_BCC_PINS="{pins.map("x").parent}"'],
+            "maps_flags": ["-DTAP_BCC_MAPS"],
             "maps_text": '#include "maps_kern.h"\n'
             f'_Static_assert(TAP_ABI_VERSION == {abi.TAP_ABI_VERSION}, "{_WRONG_ABI}");\n',
+            "programs_flags": [f"-DTAP_FD_{name}={at}" for name, at in MAP_NUMBERS.items()],
             "files": {str(self._folder / file): names for file, names in SOURCE_FILES.items()},
         }
-        return self._run(json.dumps(request))
 
-    def _run(self, request: str) -> dict[str, int]:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
+    def _find(self, mark: str) -> Compiled | None:
+        if self._store is None:
+            return None
+        try:
+            return self._store.find(mark)
+        except (KernelError, OSError) as refused:
+            _log.warning("the programs are compiled anew: %s", refused)
+            return None
+
+    def _keep(self, mark: str, compiled: Compiled) -> None:
+        if self._store is None:
+            return
+        try:
+            self._store.keep(mark, compiled)
+        except (KernelError, OSError) as refused:
+            _log.warning("what was compiled is not kept for the next start: %s", refused)
+
+    def _compile(self, request: str) -> str:
+        python = system_python()
+        with subprocess.Popen(
+            [python, "-I", _HELPER, str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+            | {"BCC_KERNEL_SOURCE": str(self._folder / "bcc")},
+            encoding="utf-8",
+            errors="replace",
+        ) as helper:
             try:
-                done = subprocess.run(
-                    [system_python(), "-I", _HELPER, str(theirs.fileno())],
-                    input=request,
-                    pass_fds=[theirs.fileno()],
-                    env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
-                    | {"BCC_KERNEL_SOURCE": str(self._folder / "bcc")},
-                    capture_output=True,
-                    encoding="utf-8",
-                    errors="replace",
-                    timeout=TIMEOUT_S,
-                    check=False,
-                )
+                answer, said = self._wait_for(helper, request)
+            finally:
+                helper.kill()
+        if helper.returncode:
+            raise self._refusal(helper.returncode, said)
+        return answer
+
+    def _wait_for(self, helper: subprocess.Popen[str], request: str) -> tuple[str, str]:
+        deadline_s = time.monotonic() + TIMEOUT_S
+        unsent: str | None = request
+        while True:
+            if self._sign_of_life is not None:
+                self._sign_of_life(SIGN_HOLDS_S)
+            try:
+                return helper.communicate(unsent, timeout=SIGN_EVERY_S)
             except subprocess.TimeoutExpired as late:
+                unsent = None  # communicate() goes on with what it has
+                if time.monotonic() < deadline_s:
+                    continue
                 raise KernelError(
                     f"BCC was not done with {self._folder} after {TIMEOUT_S} s: is this host "
                     'overloaded? kernel.loader = "libbpf" needs no compiler'
                 ) from late
-            if done.returncode:
-                raise self._refusal(done.returncode, done.stderr)
-            names, fds, _, _ = socket.recv_fds(ours, 4096, 16)
-        return dict(zip(json.loads(names), fds, strict=True))
 
     def _refusal(self, status: int, said: str) -> KernelError:
         if status == NO_BCC:
@@ -122,7 +175,7 @@ class BccLoader:
         errors = [line for line in said.splitlines() if "error:" in line]
         lines = errors[:_LOG_LINES] or said.strip().splitlines()[-_LOG_LINES:]
         tail = "; ".join(line.strip() for line in lines)
-        return KernelError(f"BCC could not load {self._folder}: it says: {tail}")
+        return KernelError(f"BCC could not compile {self._folder}: it says: {tail}")
 
 
 def describe() -> str:
@@ -141,55 +194,9 @@ def describe() -> str:
     return f"BCC {asked.stdout.strip()} of {python}, kernel headers in {kernel_headers()[0]}"
 
 
-def source_folder() -> Path:
-    """The C sources: installed beside this file, or a checkout's. Raises KernelError."""
-    for folder in (_INSTALLED, _CHECKOUT):
-        if (folder / "bcc").is_dir():
-            return folder
-    raise KernelError(f"the C sources are not in {_INSTALLED}: reinstall, or run from a checkout")
-
-
 def system_python() -> Path:
     """The Python that the distribution's BCC belongs to. Raises KernelError."""
     for python in _PYTHONS:
         if python.exists():
             return python
     raise KernelError(f"no {_PYTHONS[0]}, which BCC belongs to: {INSTALL_BCC}")
-
-
-def kernel_headers() -> list[Path]:
-    """Folders of the kernel's interface to user space, from the first place that has it.
-
-    BCC_KERNEL_SOURCE, the running kernel's headers (which Debian splits in two
-    packages), the C library's. Raises KernelError naming what to install.
-    """
-    running = Path("/lib/modules", platform.release())
-    named = os.environ.get("BCC_KERNEL_SOURCE")
-    if named:
-        found = _interface(Path(named), _other_half(Path(named)))
-        if not found:
-            raise KernelError(f"BCC_KERNEL_SOURCE is {named}, where no kernel headers are")
-        return found
-    library = [Path("/usr/include"), *Path("/usr/include").glob(f"{platform.machine()}-linux-*")]
-    found = _interface(running / "source", running / "build") or _complete(library)
-    if not found:
-        raise KernelError(f"no kernel headers for BCC: {INSTALL_HEADERS}")
-    return found
-
-
-def _interface(*trees: Path) -> list[Path]:
-    arch = _ARCHITECTURES.get(platform.machine(), platform.machine())
-    below = ("include/uapi", f"arch/{arch}/include/uapi", f"arch/{arch}/include/generated/uapi")
-    return _complete([tree / folder for tree in trees for folder in below])
-
-
-def _complete(folders: list[Path]) -> list[Path]:
-    wanted = ("linux/ip.h", "asm/types.h")
-    if all(any((folder / file).is_file() for folder in folders) for file in wanted):
-        return [folder for folder in folders if folder.is_dir()]
-    return []
-
-
-def _other_half(tree: Path) -> Path:
-    """Of Debian's linux-headers-VERSION-FLAVOUR the -common, where all of it is that they share."""
-    return tree.with_name(re.sub(r"-[a-z0-9]+$", "-common", tree.name))

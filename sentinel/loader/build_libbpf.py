@@ -71,6 +71,10 @@ ffibuilder.cdef(
     int ts_percpu_sums(int map_fd, const uint32_t *keys, uint32_t count, uint32_t words,
                        uint64_t *sums);
     int ts_percpu_clear(int map_fd, uint32_t key, uint32_t words);
+    int ts_map_create(const char *name, uint32_t type, uint32_t key_bytes,
+                      uint32_t value_bytes, uint32_t entries, uint32_t flags);
+    int ts_tc_program_load(const char *name, const char *license, const void *instructions,
+                           uint32_t count, uint32_t kernel_version);
     int ts_map_lookup(int map_fd, const void *key, void *value);
     int ts_map_update(int map_fd, const void *key, const void *value);
     int ts_map_delete(int map_fd, const void *key);

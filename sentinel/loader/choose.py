@@ -6,7 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from sentinel.loader.bcc import BccLoader
+from sentinel.loader.bcc import BccLoader, SignOfLife
 from sentinel.loader.objects import OBJECT_FILES, ObjectLoader
 from sentinel.loader.pins import Pins
 
@@ -26,12 +26,18 @@ class Loader(Protocol):
         """
 
 
-def choose_loader(wanted: str, objects_folder: Path) -> Loader:
+def choose_loader(
+    wanted: str,
+    objects_folder: Path,
+    compiled_folder: Path | None = None,
+    sign_of_life: SignOfLife | None = None,
+) -> Loader:
     """By `kernel.loader`: "libbpf", "bcc", or "auto": libbpf where the objects are.
 
-    Raises KernelError where there is nothing to load.
+    In `compiled_folder` is kept what is compiled here; `sign_of_life` is called
+    meanwhile. Raises KernelError where there is nothing to load.
     """
     built = any((objects_folder / name).is_file() for name in OBJECT_FILES)
     if wanted == "bcc" or (wanted == "auto" and not built):
-        return BccLoader()
+        return BccLoader(None, compiled_folder, sign_of_life)
     return ObjectLoader(objects_folder)

@@ -23,6 +23,7 @@ from sentinel.loader.attach import (
     choose_attacher,
     detach_everywhere,
 )
+from sentinel.loader.bcc import SignOfLife
 from sentinel.loader.carry import carry_latches, carry_orders
 from sentinel.loader.choose import Loader, choose_loader
 from sentinel.loader.maps import PinnedMaps
@@ -53,11 +54,16 @@ class Guard:
         attach: str,
         objects_folder: Path | None = None,
         loader: str = "auto",
+        compiled_folder: Path | None = None,
+        sign_of_life: SignOfLife | None = None,
     ) -> None:
+        """See `choose_loader` for the last two."""
         self.pins = Pins(bpffs_dir)
         self._wanted_attach = attach
         self._objects_folder = objects_folder or objects.OBJECTS_FOLDER
         self._wanted_loader = loader
+        self._compiled_folder = compiled_folder
+        self._sign_of_life = sign_of_life
         self._loader: Loader | None = None
         self._programs: dict[str, int] = {}
         self._maps: PinnedMaps | None = None
@@ -91,7 +97,12 @@ class Guard:
         lib.ts_log_start()
         self.pins.prepare()
         self.pins.lock()
-        self._loader = choose_loader(self._wanted_loader, self._objects_folder)
+        self._loader = choose_loader(
+            self._wanted_loader,
+            self._objects_folder,
+            self._compiled_folder,
+            self._sign_of_life,
+        )
         build = self._loader.build_number()
         adopted = self._adopt(build)
         if not adopted:

@@ -32,6 +32,7 @@
 #define TS_F_BEFORE (1U << 3)
 
 #define TS_LOG_BYTES 32768
+#define TS_VERIFIER_LOG_BYTES (16U << 20)
 
 static __thread char ts_log_text[TS_LOG_BYTES];
 static __thread size_t ts_log_used;
@@ -437,6 +438,39 @@ static int ts_percpu_clear(int map_fd, uint32_t key, uint32_t words)
 	failed = bpf_map_update_elem(map_fd, &key, zeros, BPF_ANY) ? -errno : 0;
 	free(zeros);
 	return failed;
+}
+
+static int ts_map_create(const char *name, uint32_t type, uint32_t key_bytes, uint32_t value_bytes,
+			 uint32_t entries, uint32_t flags)
+{
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = flags);
+	int fd = bpf_map_create(type, name, key_bytes, value_bytes, entries, &opts);
+
+	return fd < 0 ? -errno : fd;
+}
+
+/* A tc program of instructions alone. Where it is refused, the log says why. */
+static int ts_tc_program_load(const char *name, const char *license, const void *instructions,
+			      uint32_t count, uint32_t kernel_version)
+{
+	LIBBPF_OPTS(bpf_prog_load_opts, opts, .kern_version = kernel_version);
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, name, license, instructions, count, &opts);
+	int failed = fd < 0 ? -errno : 0;
+	char *log;
+
+	if (!failed)
+		return fd;
+	log = calloc(1, TS_VERIFIER_LOG_BYTES);
+	if (!log)
+		return failed;
+	/* Once more, to be told: kernels before 6.4 fail where a log has no room. */
+	opts.log_buf = log;
+	opts.log_size = TS_VERIFIER_LOG_BYTES;
+	opts.log_level = 1;
+	fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, name, license, instructions, count, &opts);
+	ts_log_append(log, strnlen(log, TS_VERIFIER_LOG_BYTES));
+	free(log);
+	return fd < 0 ? failed : fd;
 }
 
 static int ts_map_lookup(int map_fd, const void *key, void *value)

@@ -11,6 +11,8 @@ from pathlib import Path
 from sentinel.errors import KernelError
 from sentinel.loader._libbpf import ffi, lib
 
+_LOG_LINES = 12
+
 
 def check(result: int, what: str) -> int:
     """`result`, or KernelError saying what failed and why where it is negative."""
@@ -27,6 +29,31 @@ def open_pin(path: Path) -> int:
 def pin(fd: int, path: Path) -> None:
     """Pins an object. Raises KernelError (EEXIST if something is pinned there)."""
     check(lib.ts_obj_pin(fd, os.fsencode(path)), f"pin at {path}")
+
+
+def create_map(
+    name: str, kind: int, key_bytes: int, value_bytes: int, entries: int, flags: int
+) -> int:
+    """Descriptor of a new map. Raises KernelError."""
+    made = lib.ts_map_create(name.encode(), kind, key_bytes, value_bytes, entries, flags)
+    return check(made, f"make the map {name}")
+
+
+def load_tc_program(name: str, instructions: bytes, license_: str, kernel_version: int) -> int:
+    """Descriptor of a tc program. Raises KernelError with the verifier's last lines."""
+    lib.ts_log_start()
+    loaded = lib.ts_tc_program_load(
+        name.encode(), license_.encode(), instructions, len(instructions) // 8, kernel_version
+    )
+    if loaded < 0:
+        log = ffi.string(lib.ts_log()).decode("utf-8", "replace").strip().splitlines()
+        tail = "; ".join(line.strip() for line in log[-_LOG_LINES:])
+        raise KernelError(
+            f"the kernel refused {name}: {os.strerror(-loaded)}"
+            + (f"; the verifier says: {tail}" if tail else ""),
+            -loaded,
+        )
+    return int(loaded)
 
 
 def map_lookup(fd: int, key: bytes, value_bytes: int, what: str) -> bytes:

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from tests.harness.compiled import collect_compiled, lend_compiled
 from tests.harness.namespaces import Namespace
 from tests.harness.programs import loader_under_test
 from tests.harness.waiting import wait_until
@@ -83,6 +84,8 @@ class Sentinel:
 
         Raises RuntimeError, with the daemon's log, if it ends or is too late.
         """
+        compiled = self.directory / "state" / "compiled"
+        lend_compiled(compiled)
         with self.log_file.open("a") as log:
             self.process = self.netns.popen(
                 [self.command, "daemon", "--config", self.config], stdout=log, stderr=log
@@ -92,6 +95,7 @@ class Sentinel:
             wait_until(lambda: self._answers(wanted), timeout_s, "the daemon to be ready", 0.02)
         except TimeoutError as late:
             raise RuntimeError(f"{late}; watched {wanted}; its log:\n{self.log()}") from None
+        collect_compiled(compiled)
 
     def _answers(self, ports: set[str]) -> bool:
         assert self.process is not None

@@ -12,6 +12,7 @@ from sentinel.decode import check_bits
 from sentinel.loader.guard import Guard
 from sentinel.loader.pair_rows import PairRows
 from tests.harness.closing import Closing
+from tests.harness.compiled import COMPILED
 from tests.harness.model import Counts, Model, ModelPort, flat
 from tests.harness.model_frame import reaches_tc
 from tests.harness.model_pairs import table
@@ -44,7 +45,7 @@ class GuardedTap(Closing):
     ) -> None:
         self.root = own_pins()
         self.netns = Namespace("counts")
-        self.guard = Guard(self.root, hook, objects_under_test(), loader_under_test())
+        self.guard = Guard(self.root, hook, objects_under_test(), loader_under_test(), COMPILED)
         self.tap: Tap | None = None
         self.written = 0
         self.refused = 0

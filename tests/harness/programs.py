@@ -34,6 +34,7 @@ from sentinel.loader.pair_rows import PairRows
 from sentinel.loader.ring import MessageRing, Ring
 from sentinel.traffic import PairSeen
 from tests.harness.closing import Closing
+from tests.harness.compiled import COMPILED
 from tests.harness.enclosure import Enclosure
 from tests.harness.model import Counts, Model, ModelPort, Stamp, flat
 from tests.harness.model_pairs import REST, table
@@ -79,7 +80,7 @@ def objects_under_test() -> Path | None:
 
 def loader_under_test() -> str:
     """What `kernel.loader` is in tests that say nothing of it."""
-    return os.environ.get("TAPSENTINEL_LOADER", "auto")
+    return os.environ.get("TAPSENTINEL_LOADER") or "auto"
 
 
 def remove_pins(root: Path) -> None:
@@ -126,7 +127,9 @@ class Programs(Closing):
 
     def __init__(self, objects_folder: Path | None = None, loader: str = "") -> None:
         self.root = own_pins()
-        self.guard = Guard(self.root, "auto", objects_folder, loader or loader_under_test())
+        self.guard = Guard(
+            self.root, "auto", objects_folder, loader or loader_under_test(), COMPILED
+        )
         self.netns = Enclosure()
         self._retval, self._duration = ffi.new("uint32_t *"), ffi.new("uint32_t *")
         self._ring: Ring | None = None

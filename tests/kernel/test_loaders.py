@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from sentinel.errors import AbiError, KernelError
-from sentinel.loader import bcc, objects
+from sentinel.loader import bcc, bcc_sources, objects
 from sentinel.loader.guard import Guard
 from sentinel.loader.pins import Pins
 from tests.harness.bcc import bcc_problem
+from tests.harness.compiled import COMPILED
 from tests.harness.daemon import Tables
 from tests.harness.guarded import (
     HOOKS,
@@ -75,7 +76,7 @@ def test_either_takes_over_in_a_flood(first: str, hook: str) -> None:
 def test_the_same_sources_are_adopted(pins: Pins) -> None:
     adopted = []
     for _ in range(2):
-        guard = Guard(pins.root, "auto", loader="bcc")
+        guard = Guard(pins.root, "auto", loader="bcc", compiled_folder=COMPILED)
         try:
             adopted.append(guard.arm().adopted)
             assert guard.loader == "bcc"
@@ -96,7 +97,7 @@ def test_without_objects_the_sources_are_taken(pins: Pins, tmp_path: Path) -> No
 @pytest.mark.skipif(BUILT_HEADERS is None, reason="no linux-headers-*-amd64 is installed")
 def test_headers_in_debian_s_two_packages(pins: Pins, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BCC_KERNEL_SOURCE", str(BUILT_HEADERS))
-    assert all(folder.is_relative_to("/usr/src") for folder in bcc.kernel_headers())
+    assert all(folder.is_relative_to("/usr/src") for folder in bcc_sources.kernel_headers())
     objects.close_all(bcc.BccLoader().load(pins))
 
 
@@ -121,7 +122,7 @@ def test_a_python_without_bcc_is_told_what_to_install(
 
 def test_sources_of_another_contract_are_refused(pins: Pins, tmp_path: Path) -> None:
     folder = tmp_path / "bpf"
-    shutil.copytree(bcc.source_folder(), folder)
+    shutil.copytree(bcc_sources.source_folder(), folder)
     header = folder / "abi_kern_user.h"
     header.write_text(header.read_text().replace("TAP_ABI_VERSION = ", "TAP_ABI_VERSION = 9"))
     with pytest.raises(AbiError, match="another version of the contract"):
@@ -131,7 +132,7 @@ def test_sources_of_another_contract_are_refused(pins: Pins, tmp_path: Path) -> 
 
 def test_what_the_compiler_says_is_told(pins: Pins, tmp_path: Path) -> None:
     folder = tmp_path / "bpf"
-    shutil.copytree(bcc.source_folder(), folder)
+    shutil.copytree(bcc_sources.source_folder(), folder)
     with (folder / "judge_kern.h").open("a") as header:
         header.write("\nint frob(void) { return nothing_of_the_kind; }\n")
     with pytest.raises(KernelError, match=r"judge_kern.h:.*nothing_of_the_kind"):

@@ -17,6 +17,7 @@ from sentinel.decode import PortSlot, Talk
 from sentinel.decode_message import KernelMessage, decode_message
 from sentinel.loader.guard import Guard
 from sentinel.loader.ring import BATCH_RECORDS, MessageRing
+from tests.harness.compiled import COMPILED
 from tests.harness.dhcp import PAD, DhcpType, dhcp
 from tests.harness.frames import GUEST_MAC, TPID_C
 from tests.harness.guarded_tap import GuardedTap
@@ -42,7 +43,7 @@ def tell_all(tap: GuardedTap) -> None:
 def restart(tap: GuardedTap) -> None:
     """Another daemon on the same pins."""
     tap.guard.close()
-    tap.guard = Guard(tap.root, "auto", objects_under_test(), loader_under_test())
+    tap.guard = Guard(tap.root, "auto", objects_under_test(), loader_under_test(), COMPILED)
     assert tap.guard.arm().adopted
     with tap.netns.enter():
         assert tap.guard.attach(tap.ifindex, abi.TAP_ROLE_PORT, 0, 0)
