@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 LANES ?= 5.10 6.1 6.12 7
+ifdef LOADER
+export TAPSENTINEL_LOADER := $(LOADER)
+endif
 
 OBJECTS := $(patsubst bpf/%.bpf.c,sentinel/loader/objects/%.bpf.o,$(wildcard bpf/*.bpf.c))
 EXTENSION_SOURCES := sentinel/loader/shim.c sentinel/loader/build_libbpf.py setup.py pyproject.toml
@@ -60,10 +63,10 @@ story-2: all build/.packages-test  ## play the story of the lease that was lost 
 run: all  ## run the daemon in the foreground, CONFIG=file (root)
 	@$(BIN)/tapsentinel daemon $(if $(CONFIG),--config $(CONFIG))
 
-test: all lint build/.packages-test  ## linters and all tests but those in stock kernels (root)
+test: all lint build/.packages-test  ## linters and all tests but those in stock kernels, LOADER=bcc (root)
 	@$(BIN)/python -m tools.run_tests $(ARGS)
 
-test-vm: all build/.packages-test  ## the kernel tests in stock kernels, LANES="5.10 6.1 6.12 7"
+test-vm: all build/.packages-test  ## the kernel tests in stock kernels, LANES="5.10 6.1 6.12 7", LOADER=bcc
 	@$(BIN)/python tools/vm/run_lanes.py $(LANES)
 
 lint: setup build/.packages-test  ## ruff, mypy, clang-format, the generated files

@@ -120,9 +120,13 @@ async def _run_lane(kernel: StockKernel, plan: Plan, turns: asyncio.Semaphore) -
 
 async def _boot(kernel: StockKernel, plan: Plan, keep: Path) -> int:
     """Run boot.py for one lane; returns its exit status."""
+    # By which loader the tests in the guest load, as tests here are told it.
+    loader = os.environ.get("TAPSENTINEL_LOADER")
     command = [
         *("setpriv", "--pdeathsig", "TERM", "--", sys.executable),
-        *(str(CHECKOUT / "tools" / "vm" / "boot.py"), "--lane", kernel.lane),
+        str(CHECKOUT / "tools" / "vm" / "boot.py"),
+        *(("--env", f"TAPSENTINEL_LOADER={loader}") if loader else ()),
+        *("--lane", kernel.lane),
         *("--timeout", str(plan.timeout_s), "--fast-files", str(plan.fast_files)),
         *("--keep", str(keep), *NICS, "--"),
         *(".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider"),
