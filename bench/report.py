@@ -126,8 +126,8 @@ def write_report(tables: Tables) -> None:
     if loads:
         parts += [
             "## By loader",
-            "The programs onto fresh maps, each time by a process of its own (for BCC: the helper, "
-            "which then ends); and the programs' cost, libbpf's first.",
+            "The programs onto fresh maps, each time by a process of its own (while BCC compiles: "
+            "the helper's memory, which then ends); and the programs' cost, libbpf's first.",
             "| loader | time, ms | peak memory, MiB |\n| --- | ---: | ---: |\n"
             + "\n".join(
                 f"| {load.loader} | {load.elapsed_ns / 1e6:.1f} | {load.peak_bytes >> 20} |"
