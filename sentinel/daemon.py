@@ -38,7 +38,7 @@ from sentinel.link import LinkFacts
 from sentinel.loader.guard import Guard
 from sentinel.loader.ring import BATCH_RECORDS, Ring
 from sentinel.netlink import LinkFollower
-from sentinel.notify import notify, watchdog_interval_s
+from sentinel.notify import notify, notify_compiling, watchdog_interval_s
 from sentinel.scribe import Scribe
 from sentinel.terminal import harmless
 from sentinel.vm import VmIdentity
@@ -379,7 +379,7 @@ def main(config_file: Path | None) -> int:
         config.kernel.attach,
         loader=config.kernel.loader,
         compiled_folder=Path(config.paths.state_dir, "compiled"),
-        sign_of_life=_compiling,
+        sign_of_life=notify_compiling,
     )
     try:
         armed = guard.arm()
@@ -389,10 +389,6 @@ def main(config_file: Path | None) -> int:
     finally:
         guard.close()
     return 0
-
-
-def _compiling(holds_s: float) -> None:
-    notify(f"EXTEND_TIMEOUT_USEC={int(holds_s * 1e6)}\nSTATUS=compiling the programs")
 
 
 async def _serve(config: Config, config_file: str, guard: Guard) -> None:

@@ -31,3 +31,8 @@ def watchdog_interval_s() -> float | None:
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(allowed_us) / 2_000_000
+
+
+def notify_compiling(holds_s: float) -> None:
+    """Say that the start goes on: give it `holds_s` more from now on."""
+    notify(f"EXTEND_TIMEOUT_USEC={int(holds_s * 1e6)}\nSTATUS=compiling the programs")
