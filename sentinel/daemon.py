@@ -129,8 +129,8 @@ class Daemon:
         )
         notify("READY=1")
         _log.info("guarding %d devices by %s", len(self.attachments.attached), self.guard.hook)
-        tick = asyncio.create_task(self._tick_forever(), name="tick")
-        watched = [tick, asyncio.create_task(self.links.wait(), name="links-watch")]
+        lasting = (self._tick_forever(), self.links.wait(), self.sources.wait())
+        watched = [asyncio.create_task(each) for each in lasting]
         stop = asyncio.create_task(self._stopping.wait(), name="stop")
         try:
             await asyncio.wait([*watched, stop], return_when=asyncio.FIRST_COMPLETED)

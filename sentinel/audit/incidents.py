@@ -16,6 +16,7 @@ from sentinel.audit import rule_losses, rule_uplink
 from sentinel.audit.accepted import is_accepted
 from sentinel.audit.finding import AuditFinding, Severity
 from sentinel.detect.evidence import add_moment, bounded
+from sentinel.detect.left_open import LeftOpen, ended
 from sentinel.effect import Effect, Keep
 from sentinel.event import Incident, Kind, Moment
 
@@ -24,8 +25,6 @@ SECOND_NS: Final = 1_000_000_000
 FIRST_UPDATE_NS: Final = SECOND_NS
 LONGEST_UPDATE_NS: Final = 60 * SECOND_NS
 LINGER_NS: Final = 60 * SECOND_NS
-UNCLAIMED_NS: Final = 30 * SECOND_NS
-"""An incident of an earlier daemon that holds no more after this long is over."""
 MOST_OPEN: Final = 256
 
 _BY_FRAMES_ALONE: Final = frozenset({rule_uplink.RULE, rule_losses.RULE})
@@ -78,8 +77,7 @@ class AuditIncidents:
         self._next_key = next_key
         self._accepted = tuple(accepted)
         self._open: dict[_Key, _Open] = {}
-        self._left_open: dict[_Key, list[tuple[int, Incident]]] = {}
-        self._left_since_ns = 0
+        self._left_open: LeftOpen[_Key] = LeftOpen()
         self._beyond = 0
 
     def __len__(self) -> int:
@@ -93,9 +91,7 @@ class AuditIncidents:
     def left_open(self, incident: Incident, now_wall_ns: int) -> int:
         """Take an incident that an earlier daemon left open; returns its key from now on."""
         key = self._next_key()
-        name = (incident.detail, incident.port)
-        self._left_open.setdefault(name, []).append((key, incident))
-        self._left_since_ns = now_wall_ns
+        self._left_open.take((incident.detail, incident.port), key, incident, now_wall_ns)
         return key
 
     def settle(self, findings: Sequence[AuditFinding], now_wall_ns: int) -> Iterator[Effect]:
@@ -112,13 +108,13 @@ class AuditIncidents:
         for key, finding in holding.items():
             if key in self._open:
                 yield from self._update(self._open[key], finding, now_wall_ns)
-            elif self._left_open.get(key):
-                yield from self._go_on(key, finding, now_wall_ns)
+            elif (left := self._left_open.claim(key)) is not None:
+                yield self._go_on(key, *left, finding, now_wall_ns)
             elif len(self._open) < MOST_OPEN:
                 yield from self._begin(key, finding, now_wall_ns)
             else:
                 self._beyond += 1
-        yield from self._let_go_unclaimed(now_wall_ns)
+        yield from self._left_open.end_unclaimed(now_wall_ns)
 
     def flush(self) -> Iterator[Effect]:
         """Keep what is open without telling of it: the daemon stops."""
@@ -183,9 +179,10 @@ class AuditIncidents:
         one.next_update_ns = now_ns + one.update_after_ns
         yield Keep(one.key, one.incident, Kind.INCIDENT_UPDATED)
 
-    def _go_on(self, key: _Key, finding: AuditFinding, now_ns: int) -> Iterator[Effect]:
+    def _go_on(
+        self, key: _Key, number: int, incident: Incident, finding: AuditFinding, now_ns: int
+    ) -> Keep:
         """It holds still: what was said of it stands until there is more to say."""
-        number, incident = self._left_open[key].pop()
         incident = replace(incident, ifindex=finding.ifindex, updated_wall_ns=now_ns)
         self._open[key] = _Open(
             number,
@@ -196,19 +193,11 @@ class AuditIncidents:
             FIRST_UPDATE_NS,
             now_ns + FIRST_UPDATE_NS,
         )
-        yield Keep(number, incident, None)
-
-    def _let_go_unclaimed(self, now_ns: int) -> Iterator[Effect]:
-        if not self._left_open or now_ns - self._left_since_ns < UNCLAIMED_NS:
-            return
-        for left in self._left_open.values():
-            for number, incident in left:
-                yield _ended(number, incident, now_ns, "it was over when the daemon came back")
-        self._left_open.clear()
+        return Keep(number, incident, None)
 
     def _close(self, key: _Key, now_ns: int) -> Iterator[Effect]:
         one = self._open.pop(key)
-        yield _ended(one.key, one.incident, now_ns, _OVER.get(key[0], "it is not so any more"))
+        yield ended(one.key, one.incident, now_ns, _OVER.get(key[0], "it is not so any more"))
 
 
 def summary(finding: AuditFinding) -> str:
@@ -218,13 +207,3 @@ def summary(finding: AuditFinding) -> str:
 
 def _time_line(finding: AuditFinding, turns: tuple[Moment, ...]) -> tuple[Moment, ...]:
     return bounded(sorted((*finding.evidence, *turns), key=lambda moment: moment.time_ns))
-
-
-def _ended(key: int, incident: Incident, now_ns: int, why: str) -> Keep:
-    closed_ns = max(now_ns, incident.updated_wall_ns)
-    over = Moment(closed_ns, incident.port, f"over: {why}")
-    return Keep(
-        key,
-        replace(incident, closed_wall_ns=closed_ns, evidence=add_moment(incident.evidence, over)),
-        Kind.INCIDENT_CLOSED,
-    )

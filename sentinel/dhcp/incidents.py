@@ -7,20 +7,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sentinel.detect.evidence import add_moment, bounded
+from sentinel.detect.evidence import bounded
+from sentinel.detect.left_open import LeftOpen, ended
 from sentinel.dhcp.client import SECOND_NS
 from sentinel.dhcp.drain import Draining
 from sentinel.dhcp.sentences import Scene, summary
 from sentinel.dhcp.timeline import evidence
 from sentinel.dhcp.verdict import Cause, Trouble
 from sentinel.effect import Effect, Keep
-from sentinel.event import Incident, Kind, Moment
+from sentinel.event import Incident, Kind
 
 CHECK: Final = "dhcp"
 FIRST_UPDATE_NS: Final = SECOND_NS
 LONGEST_UPDATE_NS: Final = 60 * SECOND_NS
-UNCLAIMED_NS: Final = 30 * SECOND_NS
-"""An incident of an earlier daemon that holds no more after this long is over."""
 
 _Key = tuple[int, str]
 """(ifindex of the port, cause)"""
@@ -48,8 +47,7 @@ class DhcpIncidents:
         """`next_key` gives numbers that no other incident has."""
         self._next_key = next_key
         self._open: dict[_Key, _Open] = {}
-        self._left_open: dict[_Key, list[tuple[int, Incident]]] = {}
-        self._left_since_ns = 0
+        self._left_open: LeftOpen[_Key] = LeftOpen()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -61,8 +59,7 @@ class DhcpIncidents:
     def left_open(self, incident: Incident, now_ns: int) -> int:
         """Take an incident that an earlier daemon left open; returns its key from now on."""
         key = self._next_key()
-        self._left_open.setdefault((incident.ifindex, incident.detail), []).append((key, incident))
-        self._left_since_ns = now_ns
+        self._left_open.take((incident.ifindex, incident.detail), key, incident, now_ns)
         return key
 
     def settle(self, found: list[tuple[Trouble, Scene]], now_ns: int) -> Iterator[Effect]:
@@ -76,11 +73,11 @@ class DhcpIncidents:
         for key, same in holding.items():
             if key in self._open:
                 yield from self._update(self._open[key], same, now_ns)
-            elif self._left_open.get(key):
-                yield from self._go_on(key, same, now_ns)
+            elif (left := self._left_open.claim(key)) is not None:
+                yield self._go_on(key, *left, same, now_ns)
             elif any(trouble.is_sure for trouble, _ in same):
                 yield from self._begin(key, same, now_ns)
-        yield from self._let_go_unclaimed(now_ns)
+        yield from self._left_open.end_unclaimed(now_ns)
 
     def _begin(self, key: _Key, same: list[tuple[Trouble, Scene]], now_ns: int) -> Iterator[Effect]:
         trouble, scene = next(one for one in same if one[0].is_sure)
@@ -133,9 +130,15 @@ class DhcpIncidents:
         one.next_update_ns = now_ns + one.update_after_ns
         yield Keep(one.key, one.incident, Kind.INCIDENT_UPDATED)
 
-    def _go_on(self, key: _Key, same: list[tuple[Trouble, Scene]], now_ns: int) -> Iterator[Effect]:
+    def _go_on(
+        self,
+        key: _Key,
+        number: int,
+        incident: Incident,
+        same: list[tuple[Trouble, Scene]],
+        now_ns: int,
+    ) -> Keep:
         """It holds still: what was said of it stands until there is more to say."""
-        number, incident = self._left_open[key].pop()
         incident = replace(incident, port=same[0][1].port, updated_wall_ns=now_ns)
         self._open[key] = _Open(
             number,
@@ -145,32 +148,22 @@ class DhcpIncidents:
             FIRST_UPDATE_NS,
             now_ns + FIRST_UPDATE_NS,
         )
-        yield Keep(number, incident, None)
+        return Keep(number, incident, None)
 
     def device_gone(self, ifindex: int, now_ns: int) -> Iterator[Effect]:
         """The port is gone, and what was wrong with it."""
         for key in [key for key in self._open if key[0] == ifindex]:
             yield from self._close(key, now_ns, "the port is gone")
-        for key in [key for key in self._left_open if key[0] == ifindex]:
-            for number, incident in self._left_open.pop(key):
-                yield _ended(number, incident, now_ns, "the port is gone")
+        yield from self._left_open.end(lambda name: name[0] == ifindex, now_ns, "the port is gone")
 
     def flush(self) -> Iterator[Effect]:
         """Keep what is open without telling of it: the daemon stops."""
         for one in self._open.values():
             yield Keep(one.key, one.incident, None)
 
-    def _let_go_unclaimed(self, now_ns: int) -> Iterator[Effect]:
-        if not self._left_open or now_ns - self._left_since_ns < UNCLAIMED_NS:
-            return
-        for left in self._left_open.values():
-            for number, incident in left:
-                yield _ended(number, incident, now_ns, "it was over when the daemon came back")
-        self._left_open.clear()
-
     def _close(self, key: _Key, now_ns: int, why: str = "") -> Iterator[Effect]:
         one = self._open.pop(key)
-        yield _ended(one.key, one.incident, now_ns, why or _OVER[Cause(key[1])])
+        yield ended(one.key, one.incident, now_ns, why or _OVER[Cause(key[1])])
 
 
 _OVER: Final = {
@@ -196,13 +189,3 @@ def _said(trouble: Trouble, scene: Scene, same: list[tuple[Trouble, Scene]]) -> 
         return said
     more = "1 more client" if others == 1 else f"{others} more clients"
     return f"{said} {more} behind this port {'has' if others == 1 else 'have'} the same trouble."
-
-
-def _ended(key: int, incident: Incident, now_ns: int, why: str) -> Keep:
-    closed_ns = max(now_ns, incident.updated_wall_ns)
-    over = Moment(closed_ns, incident.port, f"over: {why}")
-    return Keep(
-        key,
-        replace(incident, closed_wall_ns=closed_ns, evidence=add_moment(incident.evidence, over)),
-        Kind.INCIDENT_CLOSED,
-    )

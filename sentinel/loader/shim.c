@@ -141,30 +141,33 @@ static int ts_link_info(int link_fd, uint32_t *ifindex, uint32_t *prog_id)
 	return 0;
 }
 
+static int program_info(int prog_fd, struct bpf_prog_info *info)
+{
+	uint32_t bytes = sizeof(*info);
+
+	memset(info, 0, sizeof(*info));
+	return bpf_obj_get_info_by_fd(prog_fd, info, &bytes) ? -errno : 0;
+}
+
 static int ts_prog_id(int prog_fd, uint32_t *id)
 {
 	struct bpf_prog_info info;
-	uint32_t bytes = sizeof(info);
+	int failed = program_info(prog_fd, &info);
 
-	memset(&info, 0, sizeof(info));
-	if (bpf_obj_get_info_by_fd(prog_fd, &info, &bytes))
-		return -errno;
 	*id = info.id;
-	return 0;
+	return failed;
 }
 
 /* The name of a program by id, NUL-terminated in 16 bytes; needs CAP_SYS_ADMIN. */
 static int ts_prog_name(uint32_t id, char *name)
 {
 	struct bpf_prog_info info;
-	uint32_t bytes = sizeof(info);
 	int fd = bpf_prog_get_fd_by_id(id);
 	int failed;
 
 	if (fd < 0)
 		return -errno;
-	memset(&info, 0, sizeof(info));
-	failed = bpf_obj_get_info_by_fd(fd, &info, &bytes) ? -errno : 0;
+	failed = program_info(fd, &info);
 	close(fd);
 	memcpy(name, info.name, 16);
 	name[15] = '\0';
@@ -175,13 +178,10 @@ static int ts_prog_name(uint32_t id, char *name)
 static int ts_prog_misses(int prog_fd, uint64_t *misses)
 {
 	struct bpf_prog_info info;
-	uint32_t bytes = sizeof(info);
+	int failed = program_info(prog_fd, &info);
 
-	memset(&info, 0, sizeof(info));
-	if (bpf_obj_get_info_by_fd(prog_fd, &info, &bytes))
-		return -errno;
 	*misses = info.recursion_misses;
-	return 0;
+	return failed;
 }
 
 /* Runs a tp_btf program at its tracepoint as long as the returned descriptor is open. */

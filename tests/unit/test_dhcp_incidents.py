@@ -8,9 +8,10 @@ from itertools import count
 
 import pytest
 
+from sentinel.detect.left_open import UNCLAIMED_NS
 from sentinel.dhcp.client import Client
 from sentinel.dhcp.drain import Drain, Draining
-from sentinel.dhcp.incidents import UNCLAIMED_NS, DhcpIncidents
+from sentinel.dhcp.incidents import DhcpIncidents
 from sentinel.dhcp.sentences import Dial, Scene
 from sentinel.dhcp.step import Act
 from sentinel.dhcp.verdict import Cause, Trouble
