@@ -154,10 +154,12 @@ class Sentinel:
                 return port
         raise KeyError(name)
 
-    def incidents(self, port: str | None = None) -> list[dict[str, Any]]:
-        """`tapsentinel incidents --json`, newest first; of one port if named."""
+    def incidents(self, port: str | None = None, check: str | None = None) -> list[dict[str, Any]]:
+        """`tapsentinel incidents --json`, newest first; of one port or check if named."""
         found: list[dict[str, Any]] = self.json("incidents")
-        return [one for one in found if port is None or one["port"] == port]
+        return [
+            one for one in found if port in (None, one["port"]) and check in (None, one["check"])
+        ]
 
     def log(self) -> str:
         """Everything the daemon wrote to stdout and stderr."""

@@ -80,10 +80,10 @@ def test_the_taps_program_stops_them_all(action: str, hook: str, size: int) -> N
         assert passed["dropped"] == dropped()
         state = "quarantined" if action == "quarantine" else "watched"
         assert scene.sentinel.port(OFFENDER)["state"] == state
-        (incident,) = scene.sentinel.incidents(OFFENDER)
+        (incident,) = scene.sentinel.incidents(OFFENDER, "bpdu")
         assert incident["verdict"] == ("latched" if action == "quarantine" else "dropped")
         wait_until(
-            lambda: scene.sentinel.incidents(OFFENDER)[0]["frames"] == size,
+            lambda: scene.sentinel.incidents(OFFENDER, "bpdu")[0]["frames"] == size,
             15,
             "the incident to stand for every frame",
             0.1,
@@ -109,7 +109,7 @@ def test_the_backstop_alone_stops_what_no_port_program_sees(
         assert seen["bytes"] == sum(one.bytes for one in everybody)
         assert seen["bpdu"] == sent.bpdus()
         assert seen["dropped"] == dropped(bpdu=size)
-        (incident,) = scene.sentinel.incidents()
+        (incident,) = scene.sentinel.incidents(check="bpdu")
         assert incident["uplink"]
         assert incident["port"] == scene.lab.hypervisor.uplink
         assert "not watched" in incident["summary"]
@@ -139,5 +139,5 @@ def test_the_backstop_stands_in_for_a_program_that_was_taken_off(action: str, si
         assert scene.counters(OFFENDER)["from_guest"]["frames"] == 0
         assert to_wire(scene)["bpdu"] == sent.bpdus()
         assert to_wire(scene)["dropped"] == dropped_by(action, size)
-        (incident,) = scene.sentinel.incidents(OFFENDER)
+        (incident,) = scene.sentinel.incidents(OFFENDER, "bpdu")
         assert "its own program did not stop it" in incident["summary"]

@@ -69,7 +69,7 @@ def test_killed_in_the_flood_the_guard_stays(hook: str, size: int) -> None:
         assert seen["bpdu"] == sent.bpdus()
         assert len(events(scene.sentinel, "quarantine.set")) == 1
         wait_until(
-            lambda: [one["frames"] for one in scene.sentinel.incidents(OFFENDER)] == [size],
+            lambda: [one["frames"] for one in scene.sentinel.incidents(OFFENDER, "bpdu")] == [size],
             15,
             "one incident for all of it",
             0.1,
@@ -108,10 +108,13 @@ def test_what_offends_while_no_daemon_runs_is_cut_and_told_later(died_before: Sc
     assert told["port"] == OFFENDER
     assert told["time_ns"] == held["since_wall_ns"]
     # The ring kept the first records for it.
-    (incident,) = scene.sentinel.incidents(OFFENDER)
+    (incident,) = scene.sentinel.incidents(OFFENDER, "bpdu")
     assert incident["verdict"] == "latched"
     wait_until(
-        lambda: [one["frames"] for one in scene.sentinel.incidents(OFFENDER)] == [sent.bad.frames],
+        lambda: (
+            [one["frames"] for one in scene.sentinel.incidents(OFFENDER, "bpdu")]
+            == [sent.bad.frames]
+        ),
         15,
         "the incident to stand for every frame",
         0.1,

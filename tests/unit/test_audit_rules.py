@@ -129,6 +129,41 @@ class TestLosses:
         )
         assert (found.severity, found.frames, found.vm.name) == (Severity.WARNING, 5000, "web-1")
 
+    def test_one_that_floods_its_neighbours_is_one_finding(self) -> None:
+        host = bridged(taps=40)
+        for number in range(1, 40):
+            host.lost(f"tap{number}", "FULL_RING", "tun_net_xmit", 100, source="tap0")
+        found = only(host.audit(), "losses/tap0")
+        assert found.frames == 3900
+        assert "3,900 frames were lost that tap0 sent to tap1, tap10, tap11 and 36 more" in (
+            found.what
+        )
+
+    def test_one_that_takes_nothing_from_anybody_is_one_finding(self) -> None:
+        host = bridged(taps=40)
+        for number in range(1, 40):
+            host.lost("tap0", "FULL_RING", "tun_net_xmit", 100, source=f"tap{number}")
+        found = only(host.audit(), "losses/tap0")
+        assert "3,900 frames were lost at tap0" in found.what
+
+    def test_each_row_is_told_once(self) -> None:
+        host = bridged(taps=6)
+        for number in range(1, 6):
+            host.lost(f"tap{number}", "FULL_RING", "tun_net_xmit", 100, source="tap0")
+        for number in range(2, 6):
+            host.lost("tap1", "FULL_RING", "tun_net_xmit", 50, source=f"tap{number}")
+        found = host.audit()
+        assert sorted(found) == ["losses/tap0", "losses/tap1"]
+        assert sum(one.frames for one in found.values()) == 700
+
+    def test_what_others_lose_in_a_queue_that_one_filled_is_that_one_s(self) -> None:
+        host = bridged(taps=3)
+        for sender, frames in (("tap0", 50_000), ("tap2", 240)):
+            host.lost("tap1", "FULL_RING", "tun_net_xmit", frames, source=sender)
+        for sender, frames in (("tap0", 50_000), ("tap1", 240)):
+            host.lost("tap2", "FULL_RING", "tun_net_xmit", frames, source=sender)
+        assert only(host.audit(), "losses/tap0").frames == 100_000
+
     def test_what_no_table_knows_is_told_as_the_kernel_names_it(self) -> None:
         host = bridged()
         host.lost("eth0", "reason 4711", "frobnicate_skb", 40, source="tap0")
