@@ -11,6 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Literal
 
@@ -106,6 +107,7 @@ class Inventory:
         service_vids: frozenset[int] = frozenset(),
     ) -> None:
         self._ports = ports
+        self._pattern_of = lru_cache(maxsize=4096)(partial(_matching_pattern, ports))
         self._mtu_override_bytes = mtu_override_bytes
         self._service_vids = service_vids
         self._ovs = NO_OVS
@@ -120,7 +122,7 @@ class Inventory:
         self._uplinks: dict[int, Uplink] = {}
         self._mtus: dict[SwitchKey, int] = {}
         self._rules = Rules(
-            self._is_port, lambda name: self._matching_pattern(name) is not None, ports.uplinks
+            self._is_port, lambda name: self._pattern_of(name) is not None, ports.uplinks
         )
         self._book = PathBook(Host({}, self._rules))
         self.ways_found = 0
@@ -169,7 +171,7 @@ class Inventory:
             ifindex
             for ifindex, link in fresh.items()
             if (old := self._links.get(ifindex))
-            and (old.mac != link.mac or _is_other_kind(old, link))
+            and (old.mac != link.mac or old.is_other_kind(link))
         }
         self._paths.clear()
         affected = self._links.keys() | fresh.keys()
@@ -199,7 +201,7 @@ class Inventory:
         if old == link:
             return []
         is_other = old is not None and (
-            _is_other_kind(old, link) or (old.name != link.name and old.mac != link.mac)
+            old.is_other_kind(link) or (old.name != link.name and old.mac != link.mac)
         )
         return self._put(link.ifindex, link, is_other)
 
@@ -291,16 +293,11 @@ class Inventory:
                 affected |= self._members.get(switch[0], set())
         return affected
 
-    def _matching_pattern(self, name: str) -> str | None:
-        if any(fnmatchcase(name, pattern) for pattern in self._ports.exclude):
-            return None
-        return next((one for one in self._ports.include if fnmatchcase(name, one)), None)
-
     def _is_port(self, link: LinkFacts) -> bool:
         # The name last: most devices fail the rest, and that costs less.
         if not link.is_tap and not self._ports.any_kind:
             return False
-        if link.name in self._ports.uplinks or self._matching_pattern(link.name) is None:
+        if link.name in self._ports.uplinks or self._pattern_of(link.name) is None:
             return False
         if link.is_tap:
             return True
@@ -320,7 +317,7 @@ class Inventory:
             role = "port"
             switch = self._switch_of(link)
             bridge = switch.name if switch is not None else None
-            rule = f"ports.include {self._matching_pattern(link.name)}"
+            rule = f"ports.include {self._pattern_of(link.name)}"
             path_mtu_bytes = self._book.path_mtu_bytes(link)
         else:
             return None
@@ -379,8 +376,10 @@ class Inventory:
             del self._by_name[device.name]
 
 
-def _is_other_kind(old: LinkFacts, new: LinkFacts) -> bool:
-    return (old.kind, old.tun_type) != (new.kind, new.tun_type)
+def _matching_pattern(ports: PortsConfig, name: str) -> str | None:
+    if any(fnmatchcase(name, pattern) for pattern in ports.exclude):
+        return None
+    return next((one for one in ports.include if fnmatchcase(name, one)), None)
 
 
 def _leads_the_same_way(old: LinkFacts | None, new: LinkFacts | None) -> bool:

@@ -81,6 +81,10 @@ class LinkFacts:
         """Whether it switches frames between its members."""
         return self.kind in SWITCH_KINDS
 
+    def is_other_kind(self, new: LinkFacts) -> bool:
+        """Whether this cannot have become that: it is another device under the same number."""
+        return (self.kind, self.tun_type) != (new.kind, new.tun_type)
+
 
 @dataclass(frozen=True, slots=True)
 class LinkCounters:

@@ -162,8 +162,7 @@ class Guard:
 
     def set_device(self, ifindex: int, role: int, mtu_bytes: int, trusted_checks: int) -> None:
         """Changes what the programs know of a device that is attached."""
-        if self.maps.find(ifindex) is not None:
-            self.maps.claim(ifindex, role, mtu_bytes, trusted_checks)
+        self.maps.change(ifindex, role, mtu_bytes, trusted_checks)
 
     def is_hooked(self, ifindex: int) -> bool:
         """Whether a program of ours, of any version, runs at a side of the device."""

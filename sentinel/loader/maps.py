@@ -124,16 +124,31 @@ class PinnedMaps:
 
     def find(self, ifindex: int) -> PortSlot | None:
         """A device's slot."""
+        number = self._number_of(ifindex)
+        return None if number is None else self._read(number)
+
+    def _number_of(self, ifindex: int) -> int | None:
         home = ifindex % abi.TAP_MAX_PORTS
         if self._field(home, abi.TAP_PORT__IFINDEX) == ifindex:
-            return self._read(home)
+            return home
         try:
             stray = syscall.map_lookup(self._fds["tap_strays"], _key(ifindex), 4, "tap_strays")
         except KernelError as missing:
             if missing.errno == errno.ENOENT:
                 return None
             raise
-        return self._read(int.from_bytes(stray, "little"))
+        return int.from_bytes(stray, "little")
+
+    def change(self, ifindex: int, role: int, mtu_bytes: int, trusted_checks: int) -> None:
+        """What programs are told of a device that has a slot; else nothing happens."""
+        number = self._number_of(ifindex)
+        if number is not None:
+            self._store_facts(number, role, mtu_bytes, trusted_checks)
+
+    def _store_facts(self, slot: int, role: int, mtu_bytes: int, trusted_checks: int) -> None:
+        self._store(slot, abi.TAP_PORT__ROLE, role)
+        self._store(slot, abi.TAP_PORT__MTU_BYTES, mtu_bytes)
+        self._store(slot, abi.TAP_PORT__TRUSTED_CHECKS, trusted_checks)
 
     def claim(self, ifindex: int, role: int, mtu_bytes: int, trusted_checks: int) -> PortSlot:
         """A slot for a device, with counters and clocks at zero unless it had one already.
@@ -149,9 +164,7 @@ class PinnedMaps:
                 syscall.map_update(self._fds["tap_strays"], _key(ifindex), _key(slot), "tap_strays")
         else:
             slot = found.slot
-        self._store(slot, abi.TAP_PORT__ROLE, role)
-        self._store(slot, abi.TAP_PORT__MTU_BYTES, mtu_bytes)
-        self._store(slot, abi.TAP_PORT__TRUSTED_CHECKS, trusted_checks)
+        self._store_facts(slot, role, mtu_bytes, trusted_checks)
         # Last: from here on programs find the slot.
         self._store(slot, abi.TAP_PORT__IFINDEX, ifindex)
         return self._read(slot)
