@@ -34,7 +34,7 @@ class Way:
 
     `chain` is the member and what lies below it; `end` the last of it, through
     which frames leave the host, None for a tunnel. `slaves` are those of a bond or
-    team at the end, by ifindex.
+    team at the end, by name.
     """
 
     chain: tuple[LinkFacts, ...]
@@ -142,10 +142,10 @@ class Host:
     def slaves_of(
         self, team: LinkFacts, chain: tuple[LinkFacts, ...] = ()
     ) -> tuple[LinkFacts, ...]:
-        """Those of a bond or team, by ifindex, but for what is in `chain` already."""
+        """Those of a bond or team, by name, but for what is in `chain` already."""
         slaves = self._slaves.get(team.ifindex, ())
         mine = [slave for slave in slaves if slave not in chain]
-        return tuple(sorted(mine, key=lambda one: one.ifindex))
+        return tuple(sorted(mine, key=lambda one: (one.name, one.ifindex)))
 
     def segments(self) -> list[Segment]:
         """All switches, by segment, each with the ways out that its frames take."""
