@@ -19,7 +19,7 @@ from bench.clock_path import clock_rows
 from bench.dhcp_path import dhcp_rows
 from bench.drops_path import drop_rows
 from bench.loader_path import frame_rows, load_rows
-from bench.report import Load, Row, Tables, write_report
+from bench.report import TAGGED_LIMIT, TCP_LIMIT, WORST_LIMIT, Load, Row, Tables, write_report
 from bench.tap_path import tap_rows
 from sentinel.loader import objects
 from tests.harness.bcc import bcc_problem
@@ -43,7 +43,6 @@ from tests.harness.packets import (
 )
 from tests.harness.programs import FROM_GUEST, PORT, PROGRAMS, UPLINK, Programs, Setting
 
-TCP_LIMIT, WORST_LIMIT, TAGGED_LIMIT = 1.5, 2.5, 5.0
 Line = TypeVar("Line", Row, Load)
 V4, V6 = ("192.0.2.9", "192.0.2.1"), ("2001:db8::9", "2001:db8::1")
 TO = "52:54:00:aa:bb:cc"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -74,7 +75,6 @@ class Audits:
         self._losses: list[LossSeen] = []
         self._gone: set[int] = set()
         self._findings: list[AuditFinding] = []
-        self._facts: AuditFacts | None = None
         self._ways_found = self._ways_changed_ns = 0
         self._took_ns = 0
         self._ran_s = 0.0
@@ -155,16 +155,18 @@ class Audits:
         losses.sort(key=lambda row: (row.at_ifindex, row.from_ifindex, row.reason, row.symbol))
         return pairs, losses
 
-    def _run(self) -> None:
+    def _run(self) -> AuditFacts:
+        """Audits now; the facts it looked at."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
         began_ns = time.perf_counter_ns()
-        self._facts = self._gathered()
-        self._findings = run_audit(self._facts)
+        facts = self._gathered()
+        self._findings = run_audit(facts)
         self._took_ns = time.perf_counter_ns() - began_ns
         self._ran_s = asyncio.get_running_loop().time()
         self._apply(self._engine.audited(self._findings, time.time_ns()))
+        return facts
 
     def _gathered(self) -> AuditFacts:
         devices = self._inventory.devices()
@@ -194,16 +196,19 @@ class Audits:
             zone_seconds=time.localtime().tm_gmtoff,
         )
 
+    @property
+    def _drops_state(self) -> str:
+        return "on" if self._drops.is_on else "off"
+
     def document(self) -> dict[str, Any]:
         """The answer of `audit`, as of now."""
-        self._run()
-        assert self._facts is not None  # noqa: S101 - set by the line above
+        facts = self._run()
         return audit_document(
-            self._facts,
+            facts,
             self._findings,
             took_ns=self._took_ns,
             accepted=self._config.accepted,
-            drops="on" if self._drops.is_on else "off",
+            drops=self._drops_state,
             why=self.drops_problem,
             beyond=self._engine.audit.beyond,
         )
@@ -211,13 +216,12 @@ class Audits:
     def summary(self) -> dict[str, object]:
         """A few words of it, for `status`."""
         told = [one for one in self._findings if not is_accepted(one.id, self._config.accepted)]
+        counts = Counter(one.severity for one in told)
         return {
-            "critical": sum(1 for one in told if one.severity is Severity.CRITICAL),
-            "warning": sum(1 for one in told if one.severity is Severity.WARNING),
-            "notice": sum(1 for one in told if one.severity is Severity.NOTICE),
+            **{str(severity): counts[severity] for severity in Severity},
             "accepted": len(self._findings) - len(told),
             "took_ns": self._took_ns,
-            "drops": "on" if self._drops.is_on else "off",
+            "drops": self._drops_state,
             "pairs_evicted": self._rows.evicted,
             "pairs_lost": self._maps.state().pairs_lost,
             "losses_unlisted": self._drops.unlisted(),

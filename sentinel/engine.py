@@ -163,20 +163,19 @@ class Engine:
         of the check `size`.
         """
         yield from self.audit.settle(findings, now_ns)
-        told = set()
-        for finding in findings:
-            if finding.rule != OVERSIZED:
-                continue
-            for moment in finding.evidence:
-                at = (finding.ifindex, moment.place)
-                if moment.place == finding.device:
-                    continue
-                told.add(at)
-                if at not in self._losses_told and not self.incidents.add_evidence(
-                    finding.ifindex, SIZE, moment
-                ):
-                    told.discard(at)
-        self._losses_told = told
+        losses = [
+            (finding.ifindex, moment)
+            for finding in findings
+            if finding.rule == OVERSIZED
+            for moment in finding.evidence
+            if moment.place != finding.device
+        ]
+        self._losses_told = {
+            at
+            for ifindex, moment in losses
+            if (at := (ifindex, moment.place)) in self._losses_told
+            or self.incidents.add_evidence(ifindex, SIZE, moment)
+        }
 
     def latches(
         self, slots: Sequence[PortSlot]

@@ -17,13 +17,12 @@ from sentinel.audit.accepted import is_accepted
 from sentinel.audit.finding import AuditFinding, Severity
 from sentinel.detect.evidence import add_moment, bounded
 from sentinel.detect.left_open import LeftOpen, ended
+from sentinel.detect.pace import Pace
 from sentinel.effect import Effect, Keep
 from sentinel.event import Incident, Kind, Moment
 
 CHECK: Final = "audit"
 SECOND_NS: Final = 1_000_000_000
-FIRST_UPDATE_NS: Final = SECOND_NS
-LONGEST_UPDATE_NS: Final = 60 * SECOND_NS
 LINGER_NS: Final = 60 * SECOND_NS
 MOST_OPEN: Final = 256
 
@@ -56,8 +55,7 @@ class _Open:
     repair: str
     held_wall_ns: int
     """When it was last found."""
-    update_after_ns: int
-    next_update_ns: int
+    pace: Pace
     turns: tuple[Moment, ...] = field(default=())
     """When its severity changed."""
 
@@ -66,7 +64,7 @@ class _Open:
         if self.severity is not None and finding.severity is not self.severity:
             return True
         has_more = finding.frames > self.incident.frames or finding.repair != self.repair
-        return has_more and now_ns >= self.next_update_ns
+        return has_more and self.pace.allows(now_ns)
 
 
 class AuditIncidents:
@@ -151,8 +149,7 @@ class AuditIncidents:
             finding.severity,
             finding.repair,
             now_ns,
-            FIRST_UPDATE_NS,
-            now_ns + FIRST_UPDATE_NS,
+            Pace.opened(now_ns),
         )
         yield Keep(number, incident, Kind.INCIDENT_OPENED)
 
@@ -175,8 +172,7 @@ class AuditIncidents:
             updated_wall_ns=now_ns,
         )
         one.severity, one.repair = finding.severity, finding.repair
-        one.update_after_ns = min(2 * one.update_after_ns, LONGEST_UPDATE_NS)
-        one.next_update_ns = now_ns + one.update_after_ns
+        one.pace.told(now_ns)
         yield Keep(one.key, one.incident, Kind.INCIDENT_UPDATED)
 
     def _go_on(
@@ -190,8 +186,7 @@ class AuditIncidents:
             None,
             finding.repair,
             now_ns,
-            FIRST_UPDATE_NS,
-            now_ns + FIRST_UPDATE_NS,
+            Pace.opened(now_ns),
         )
         return Keep(number, incident, None)
 

@@ -14,14 +14,13 @@ from typing import Final
 from sentinel.decode import Counters
 from sentinel.detect.evidence import add_moment
 from sentinel.detect.finding import Finding, Key
+from sentinel.detect.pace import Pace
 from sentinel.effect import Effect, IncidentKeys, Keep
 from sentinel.event import Incident, Kind, Moment
 
 SECOND_NS: Final = 1_000_000_000
 QUIET_NS: Final = 60 * SECOND_NS
 """Without a further frame an incident is over."""
-FIRST_UPDATE_NS: Final = SECOND_NS
-LONGEST_UPDATE_NS: Final = 60 * SECOND_NS
 _QUIET: Final = f"no further frame for {QUIET_NS // SECOND_NS} s"
 _LEFT_OPEN: Final = "the daemon began anew and could not follow it further"
 
@@ -36,8 +35,7 @@ class _Open:
     incident: Incident
     base: int
     """Offences that the counters had before this incident's first frame."""
-    update_after_ns: int
-    next_update_ns: int
+    pace: Pace
     is_dirty: bool = False
 
 
@@ -101,9 +99,7 @@ class IncidentBook:
             evidence=add_moment((), _sighting(finding, now_ns)),
         )
         base = self._settled.get((finding.key[0], finding.direction, finding.check), 0)
-        self._open[finding.key] = _Open(
-            key, finding, incident, base, FIRST_UPDATE_NS, now_ns + FIRST_UPDATE_NS
-        )
+        self._open[finding.key] = _Open(key, finding, incident, base, Pace.opened(now_ns))
         yield Keep(key, incident, Kind.INCIDENT_OPENED)
 
     def add_evidence(self, ifindex: int, check: str, moment: Moment) -> bool:
@@ -127,10 +123,9 @@ class IncidentBook:
                 self._grow(one, counters, now_ns)
             if now_ns - one.incident.updated_wall_ns >= QUIET_NS:
                 yield from self._close(key, one, now_ns, _QUIET)
-            elif one.is_dirty and now_ns >= one.next_update_ns:
+            elif one.is_dirty and one.pace.allows(now_ns):
                 one.is_dirty = False
-                one.update_after_ns = min(2 * one.update_after_ns, LONGEST_UPDATE_NS)
-                one.next_update_ns = now_ns + one.update_after_ns
+                one.pace.told(now_ns)
                 yield Keep(one.key, one.incident, Kind.INCIDENT_UPDATED)
 
     def _grow(self, one: _Open, counters: tuple[Counters, Counters], now_ns: int) -> None:
@@ -169,8 +164,7 @@ class IncidentBook:
             finding,
             replace(incident, updated_wall_ns=now_ns),
             base,
-            FIRST_UPDATE_NS,
-            now_ns,
+            Pace(now_ns),
             is_dirty=True,
         )
         return key

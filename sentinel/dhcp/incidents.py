@@ -9,7 +9,7 @@ from typing import Final
 
 from sentinel.detect.evidence import bounded
 from sentinel.detect.left_open import LeftOpen, ended
-from sentinel.dhcp.client import SECOND_NS
+from sentinel.detect.pace import Pace
 from sentinel.dhcp.drain import Draining
 from sentinel.dhcp.sentences import Scene, summary
 from sentinel.dhcp.timeline import evidence
@@ -18,8 +18,6 @@ from sentinel.effect import Effect, Keep
 from sentinel.event import Incident, Kind
 
 CHECK: Final = "dhcp"
-FIRST_UPDATE_NS: Final = SECOND_NS
-LONGEST_UPDATE_NS: Final = 60 * SECOND_NS
 
 _Key = tuple[int, str]
 """(ifindex of the port, cause)"""
@@ -31,13 +29,12 @@ class _Open:
     incident: Incident
     draining: Draining
     """What was known of the receive queue when it was last told of."""
-    update_after_ns: int
-    next_update_ns: int
+    pace: Pace
 
     def is_due(self, frames: int, draining: Draining, now_ns: int) -> bool:
         """Whether there is something new, and it is time to tell it."""
         is_known_now = self.draining is Draining.UNKNOWN and draining is not Draining.UNKNOWN
-        return now_ns >= self.next_update_ns and (frames > self.incident.frames or is_known_now)
+        return self.pace.allows(now_ns) and (frames > self.incident.frames or is_known_now)
 
 
 class DhcpIncidents:
@@ -100,9 +97,7 @@ class DhcpIncidents:
             evidence=bounded(evidence(trouble, scene)),
         )
         number = self._next_key()
-        self._open[key] = _Open(
-            number, incident, trouble.draining, FIRST_UPDATE_NS, now_ns + FIRST_UPDATE_NS
-        )
+        self._open[key] = _Open(number, incident, trouble.draining, Pace.opened(now_ns))
         yield Keep(number, incident, Kind.INCIDENT_OPENED)
 
     def _update(
@@ -126,8 +121,7 @@ class DhcpIncidents:
             updated_wall_ns=now_ns,
         )
         one.draining = trouble.draining
-        one.update_after_ns = min(2 * one.update_after_ns, LONGEST_UPDATE_NS)
-        one.next_update_ns = now_ns + one.update_after_ns
+        one.pace.told(now_ns)
         yield Keep(one.key, one.incident, Kind.INCIDENT_UPDATED)
 
     def _go_on(
@@ -145,8 +139,7 @@ class DhcpIncidents:
             incident,
             # What the daemon before read of the queue is in its words already.
             Draining.DRAINED,
-            FIRST_UPDATE_NS,
-            now_ns + FIRST_UPDATE_NS,
+            Pace.opened(now_ns),
         )
         return Keep(number, incident, None)
 

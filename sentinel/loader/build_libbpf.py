@@ -82,7 +82,6 @@ ffibuilder.cdef(
                             void *values, uint32_t *count);
     int ts_map_keys(int map_fd, uint8_t *keys, uint32_t key_bytes, uint32_t count);
     int ts_possible_cpus(void);
-    int ts_hash_rows(int map_fd, uint32_t capacity, void *keys, void *values);
     int ts_queue_pop(int map_fd, void *value);
     int ts_obj_get(const char *path);
     int ts_obj_pin(int fd, const char *path);

@@ -160,21 +160,24 @@ class DropTrace:
 
     def _rows(self) -> list[Row]:
         key_bytes, value_bytes = abi.TAP_LOSS_KEY.size, abi.TAP_LOSS.size
-        keys = ffi.new("uint8_t[]", abi.TAP_MAX_LOSSES * key_bytes)
-        values = ffi.new("uint8_t[]", abi.TAP_MAX_LOSSES * value_bytes)
-        map_fd = self._guard.maps.fd("tap_losses")
-        count = syscall.check(
-            lib.ts_hash_rows(map_fd, abi.TAP_MAX_LOSSES, keys, values), "read tap_losses"
+        batches = syscall.Batches(
+            self._guard.maps.fd("tap_losses"),
+            key_bytes,
+            value_bytes,
+            abi.TAP_MAX_LOSSES,
+            "tap_losses",
         )
-        each_key = bytes(ffi.buffer(keys, count * key_bytes))
-        each_value = bytes(ffi.buffer(values, count * value_bytes))
-        return [
-            (
-                each_key[at * key_bytes : (at + 1) * key_bytes],
-                each_value[at * value_bytes : (at + 1) * value_bytes],
-            )
-            for at in range(count)
-        ]
+        rows: list[Row] = []
+        while not batches.is_done:
+            keys, values = batches.take()
+            rows += [
+                (
+                    keys[at * key_bytes : (at + 1) * key_bytes],
+                    values[at * value_bytes : (at + 1) * value_bytes],
+                )
+                for at in range(len(keys) // key_bytes)
+            ]
+        return rows
 
     def _delete(self, keys: list[bytes]) -> int:
         map_fd = self._guard.maps.fd("tap_losses")

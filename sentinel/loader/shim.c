@@ -522,22 +522,6 @@ static int ts_possible_cpus(void)
 	return libbpf_num_possible_cpus();
 }
 
-/*
- * Every element of a hash map of at most `capacity`, keys and values apart; how many.
- * Values of a map per CPU follow each other, CPU by CPU, each padded to 8 bytes.
- */
-static int ts_hash_rows(int map_fd, uint32_t capacity, void *keys, void *values)
-{
-	LIBBPF_OPTS(bpf_map_batch_opts, opts);
-	uint32_t count = capacity;
-	uint32_t next;
-
-	if (bpf_map_lookup_batch(map_fd, NULL, &next, keys, values, &count, &opts) &&
-	    errno != ENOENT)
-		return -errno;
-	return count;
-}
-
 static int ts_queue_pop(int map_fd, void *value)
 {
 	return bpf_map_lookup_and_delete_elem(map_fd, NULL, value) ? -errno : 0;

@@ -9,17 +9,16 @@ from __future__ import annotations
 import json
 import os
 import platform
-import resource
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from sentinel.cli_client import Client
+from tests.harness.crowd import crowd_of_taps, wait_for_crowd
 from tests.harness.daemon import Sentinel
 from tests.harness.guarded import needs_daemon
 from tests.harness.namespaces import Namespace
-from tests.harness.taps import Tap
 from tests.harness.waiting import PATIENCE, wait_until
 
 pytestmark = [*needs_daemon, pytest.mark.slow, pytest.mark.alone]
@@ -31,8 +30,6 @@ MOST_ABSORB_S = 0.050
 
 @pytest.fixture(scope="module")
 def crowd() -> Iterator[Sentinel]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * PORTS)), hard))
     with Namespace("hv") as netns, Namespace("sw") as switch:
         netns.ip(
             f"link add eth0 type veth peer name sw0 netns {switch.name}",
@@ -44,19 +41,12 @@ def crowd() -> Iterator[Sentinel]:
             "link set eth1 up",
         )
         netns.ip(*(f"link add link eth1 name vlan{vid} {_kind(netns, vid)}" for vid in vids()))
-        taps = [Tap(f"tap{number}", netns) for number in range(PORTS)]
-        try:
-            netns.ip(*(f"link set {tap.name} master br0 up" for tap in taps))
-            # By clsact: attaching by tcx takes half a minute, and is not what is measured.
-            with Sentinel(netns, {"kernel": {"attach": "clsact"}}) as sentinel:
-                sentinel.start(timeout_s=240)
-                wait_until(
-                    lambda: sentinel.json("status")["guard"]["watched"] == PORTS, 240, "all", 0.2
-                )
-                yield sentinel
-        finally:
-            for tap in taps:
-                tap.close()
+        # By clsact: attaching by tcx takes half a minute, and is not what is measured.
+        tables = {"kernel": {"attach": "clsact"}}
+        with crowd_of_taps(netns, PORTS, "br0"), Sentinel(netns, tables) as sentinel:
+            sentinel.start(timeout_s=240)
+            wait_for_crowd(sentinel, PORTS)
+            yield sentinel
 
 
 def vids() -> range:

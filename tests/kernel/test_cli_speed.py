@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -13,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.crowd import crowd_of_taps, wait_for_crowd
 from tests.harness.daemon import COMMAND, Sentinel
 from tests.harness.guarded import QUARANTINE, needs_daemon
 from tests.harness.namespaces import Namespace
-from tests.harness.taps import Tap
-from tests.harness.waiting import wait_until
 
 pytestmark = [*needs_daemon, pytest.mark.slow, pytest.mark.alone]
 
@@ -28,26 +26,14 @@ MOST_RSS_KB = 150_000
 
 @pytest.fixture(scope="module")
 def thousand() -> Iterator[Sentinel]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2 * PORTS)), hard))
     with Namespace("hv") as netns:
         netns.ip("link add br0 type bridge mcast_snooping 0", "link set br0 up")
-        taps = [Tap(f"tap{number}", netns) for number in range(PORTS)]
-        try:
-            netns.ip(*(f"link set {tap.name} master br0 up" for tap in taps))
-            with Sentinel(netns, QUARANTINE) as sentinel:
-                began = time.monotonic()
-                sentinel.start(timeout_s=240)
-                wait_for_all(sentinel)
-                print(f"{PORTS} ports attached after {time.monotonic() - began:.1f} s")
-                yield sentinel
-        finally:
-            for tap in taps:
-                tap.close()
-
-
-def wait_for_all(sentinel: Sentinel) -> None:
-    wait_until(lambda: sentinel.json("status")["guard"]["watched"] == PORTS, 240, "all ports", 0.2)
+        with crowd_of_taps(netns, PORTS, "br0"), Sentinel(netns, QUARANTINE) as sentinel:
+            began = time.monotonic()
+            sentinel.start(timeout_s=240)
+            wait_for_crowd(sentinel, PORTS)
+            print(f"{PORTS} ports attached after {time.monotonic() - began:.1f} s")
+            yield sentinel
 
 
 def wall_s(job: Callable[[], object], times: int = 9) -> float:
@@ -89,7 +75,7 @@ def test_a_daemon_takes_a_thousand_ports_over(thousand: Sentinel) -> None:
     thousand.kill()
     began = time.monotonic()
     thousand.start(timeout_s=60)
-    wait_for_all(thousand)
+    wait_for_crowd(thousand, PORTS)
     took_s = time.monotonic() - began
     assert thousand.process is not None
     status = Path(f"/proc/{thousand.process.pid}/status").read_text()
