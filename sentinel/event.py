@@ -9,14 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
+from sentinel import event_bodies as bodies
 from sentinel.durations import format_duration
 from sentinel.vm import VmIdentity
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
+Moment = bodies.Moment
+_LAST_SECOND: Final = 253_402_300_799
+"""The end of the year 9999."""
+
+VERSION: Final = 1
+"""Of what events say: rises when a member changes its meaning or goes."""
 LONGEST_TEXT_CHARS: Final = 512
 """Of a reason or a problem in an event; what is longer is cut and ends in "…"."""
 
@@ -57,11 +65,31 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Epoch:
+    """One opening of a journal: with it, a number is unique for ever and everywhere."""
+
+    id: str
+    """Random, in hex."""
+    host: str
+    """What the host was called then."""
+
+
+NO_EPOCH: Final = Epoch("0" * 16, "")
+"""Of entries that no opening is known for."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """An event with its number. Numbers rise and never repeat; they may leave gaps."""
 
     seq: int
     event: Event
+    epoch: Epoch = NO_EPOCH
+
+    @property
+    def id(self) -> str:
+        """What names this entry for ever, whatever becomes of the journal."""
+        return event_id(self.epoch.id, self.seq)
 
     def to_dict(self) -> dict[str, Any]:
         """The entry as one flat JSON object, as `watch` tells it."""
@@ -74,17 +102,11 @@ class Entry:
             "ifindex": event.ifindex,
             "vm": None if event.vm is None else asdict(event.vm),
             "body": dict(event.body),
+            "id": self.id,
+            "host": self.epoch.host,
+            "time": rfc3339(event.time_ns),
+            "version": VERSION,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One line of an incident's time line."""
-
-    time_ns: int
-    place: str
-    """The device that saw it, or what else says so, e.g. "journal"."""
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,23 +180,36 @@ def clip(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT_CHARS else text[: LONGEST_TEXT_CHARS - 1] + "…"
 
 
+def event_id(epoch: str, seq: int) -> str:
+    """What names an entry for ever."""
+    return f"{epoch}-{seq}"
+
+
+def rfc3339(time_ns: int) -> str:
+    """A moment in UTC with nanoseconds (RFC 3339 §5.6); what no calendar has is the epoch's."""
+    seconds, rest_ns = divmod(time_ns, 1_000_000_000)
+    if not 0 <= seconds <= _LAST_SECOND:
+        seconds = rest_ns = 0
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
+
+
 def port_appeared(
     time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, role: str
 ) -> Event:
     """Tell of a port or an uplink that is there now."""
-    return Event(Kind.PORT_APPEARED, time_ns, port, ifindex, vm, {"role": role})
+    return _told(Kind.PORT_APPEARED, time_ns, port, ifindex, vm, bodies.Device(role))
 
 
 def port_gone(time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, role: str) -> Event:
     """Tell of a device that is not there any more."""
-    return Event(Kind.PORT_GONE, time_ns, port, ifindex, vm, {"role": role})
+    return _told(Kind.PORT_GONE, time_ns, port, ifindex, vm, bodies.Device(role))
 
 
 def port_renamed(
     time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, old_name: str
 ) -> Event:
     """Tell of a device's new name; `port` is the new one."""
-    return Event(Kind.PORT_RENAMED, time_ns, port, ifindex, vm, {"old_name": old_name})
+    return _told(Kind.PORT_RENAMED, time_ns, port, ifindex, vm, bodies.Renamed(old_name))
 
 
 def guard_attached(
@@ -188,16 +223,16 @@ def guard_attached(
     adopted: bool = False,
 ) -> Event:
     """Tell that a device's frames are judged from now on; `adopted`: they were already."""
-    body: dict[str, Json] = {"role": role, "hook": hook, "adopted": adopted}
-    return Event(Kind.GUARD_ATTACHED, time_ns, port, ifindex, vm, body)
+    body = bodies.Attached(role, hook, adopted)
+    return _told(Kind.GUARD_ATTACHED, time_ns, port, ifindex, vm, body)
 
 
 def guard_failed(
     time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, role: str, problem: str
 ) -> Event:
     """Tell that a device's frames are not judged, and why."""
-    body: dict[str, Json] = {"role": role, "problem": clip(problem)}
-    return Event(Kind.GUARD_FAILED, time_ns, port, ifindex, vm, body)
+    body = bodies.AttachFailed(role, clip(problem))
+    return _told(Kind.GUARD_FAILED, time_ns, port, ifindex, vm, body)
 
 
 def incident_opened(incident: Incident) -> Event:
@@ -229,12 +264,9 @@ def quarantine_set(
         message += " until released"
     else:
         message += f" for {format_duration(quarantine.hold_ns)}"
-    return _of_quarantine(
-        Kind.QUARANTINE_SET,
-        quarantine.since_wall_ns if time_ns is None else time_ns,
-        quarantine,
-        {"message": _because(message, quarantine.reason), "changed": changed},
-    )
+    body = bodies.Cut(*_facts(quarantine), _because(message, quarantine.reason), changed)
+    at_ns = quarantine.since_wall_ns if time_ns is None else time_ns
+    return _of_quarantine(Kind.QUARANTINE_SET, at_ns, quarantine, body)
 
 
 def quarantine_released(
@@ -245,28 +277,17 @@ def quarantine_released(
         "hold": "released: the hold is over",
         "gone": "released: the port is gone",
     }.get(by, f"released by {_whom(by, uid)}")
-    more: dict[str, Json] = {
-        "message": _because(how, reason),
-        "by": by,
-        "by_uid": uid,
-        "release_reason": clip(reason),
-        "changed": True,
-    }
-    return _of_quarantine(Kind.QUARANTINE_RELEASED, time_ns, quarantine, more)
+    body = bodies.Released(*_facts(quarantine), _because(how, reason), True, by, uid, clip(reason))
+    return _of_quarantine(Kind.QUARANTINE_RELEASED, time_ns, quarantine, body)
 
 
 def release_idle(
     time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, uid: int, reason: str
 ) -> Event:
     """Tell of an order to release a port that was not cut."""
-    body: dict[str, Json] = {
-        "message": _because(f"was not cut; release ordered by uid {uid}", reason),
-        "by": "order",
-        "by_uid": uid,
-        "release_reason": clip(reason),
-        "changed": False,
-    }
-    return Event(Kind.QUARANTINE_RELEASED, time_ns, port, ifindex, vm, body)
+    message = _because(f"was not cut; release ordered by uid {uid}", reason)
+    body = bodies.ReleasedIdle(message, "order", uid, clip(reason), False)
+    return _told(Kind.QUARANTINE_RELEASED, time_ns, port, ifindex, vm, body)
 
 
 def quarantine_refused(
@@ -281,13 +302,8 @@ def quarantine_refused(
     limit: int,
 ) -> Event:
     """Tell of a cut that the fuse forbade."""
-    body: dict[str, Json] = {
-        "cause": cause,
-        "problem": clip(problem),
-        "quarantined": quarantined,
-        "limit": limit,
-    }
-    return Event(Kind.QUARANTINE_REFUSED, time_ns, port, ifindex, vm, body)
+    body = bodies.CutRefused(cause, clip(problem), quarantined, limit)
+    return _told(Kind.QUARANTINE_REFUSED, time_ns, port, ifindex, vm, body)
 
 
 def order_refused(
@@ -302,56 +318,41 @@ def order_refused(
     times: int = 1,
 ) -> Event:
     """Tell of a peer without the right; `times` is how many refusals this stands for."""
-    body: dict[str, Json] = {
-        "order": clip(order),
-        "uid": uid,
-        "gid": gid,
-        "pid": pid,
-        "problem": clip(problem),
-        "times": times,
-    }
-    return Event(Kind.ORDER_REFUSED, time_ns, port, None, None, body)
+    body = bodies.OrderRefused(clip(order), uid, gid, pid, clip(problem), times)
+    return _told(Kind.ORDER_REFUSED, time_ns, port, None, None, body)
 
 
 def daemon_started(time_ns: int, *, version: str, pid: int, adopted: int) -> Event:
     """Tell of a start; `adopted` is how many devices were guarded already."""
-    return _of_host(
-        Kind.DAEMON_STARTED, time_ns, {"version": version, "pid": pid, "adopted": adopted}
-    )
+    return _of_host(Kind.DAEMON_STARTED, time_ns, bodies.Started(version, pid, adopted))
 
 
 def daemon_stopped(time_ns: int, *, reason: str) -> Event:
     """Tell of a stop in good order."""
-    return _of_host(Kind.DAEMON_STOPPED, time_ns, {"message": clip(reason)})
+    return _of_host(Kind.DAEMON_STOPPED, time_ns, bodies.Stopped(clip(reason)))
 
 
 def journal_damaged(time_ns: int, *, problem: str, aside: str | None, salvaged: int) -> Event:
     """Tell of a journal file that was given up, where it is now and what was saved of it."""
-    return _of_host(
-        Kind.JOURNAL_DAMAGED,
-        time_ns,
-        {"problem": clip(problem), "aside": aside, "salvaged": salvaged},
-    )
+    body = bodies.JournalDamaged(clip(problem), aside, salvaged)
+    return _of_host(Kind.JOURNAL_DAMAGED, time_ns, body)
 
 
 def journal_full(time_ns: int, *, problem: str) -> Event:
     """Tell that entries do not reach the disk from here on."""
-    return _of_host(Kind.JOURNAL_FULL, time_ns, {"problem": clip(problem)})
+    return _of_host(Kind.JOURNAL_FULL, time_ns, bodies.JournalFull(clip(problem)))
 
 
 def journal_recovered(time_ns: int, *, waited_ns: int, kept: int, lost: int) -> Event:
     """Tell that entries reach the disk again: `kept` had waited, `lost` had no room to."""
     message = f"{kept} entries had waited for the disk and are written, {lost} are lost"
-    return _of_host(
-        Kind.JOURNAL_RECOVERED,
-        time_ns,
-        {"message": message, "waited_ns": waited_ns, "kept": kept, "lost": lost},
-    )
+    body = bodies.JournalRecovered(message, waited_ns, kept, lost)
+    return _of_host(Kind.JOURNAL_RECOVERED, time_ns, body)
 
 
 def config_loaded(time_ns: int, *, file: str, actions: Mapping[str, str]) -> Event:
     """Tell which configuration holds, and each check's action in it."""
-    return _of_host(Kind.CONFIG_LOADED, time_ns, {"file": file, "actions": dict(actions)})
+    return _of_host(Kind.CONFIG_LOADED, time_ns, bodies.ConfigLoaded(file, dict(actions)))
 
 
 def _whom(cause: str, uid: int | None) -> str:
@@ -364,28 +365,33 @@ def _because(message: str, reason: str) -> str:
     return clip(f"{message}: {reason}" if reason else message)
 
 
-def _of_host(kind: Kind, time_ns: int, body: dict[str, Json]) -> Event:
-    return Event(kind, time_ns, None, None, None, body)
+def _told(
+    kind: Kind, time_ns: int, port: str | None, ifindex: int | None, vm: VmIdentity | None,
+    body: object,
+) -> Event:  # fmt: skip
+    return Event(kind, time_ns, port, ifindex, vm, bodies.members(body))
 
 
-def _of_incident(kind: Kind, time_ns: int, incident: Incident) -> Event:
-    body = incident.to_dict()
-    for beside in ("port", "ifindex", "vm"):
-        del body[beside]
-    return Event(kind, time_ns, incident.port, incident.ifindex, incident.vm, body)
+def _of_host(kind: Kind, time_ns: int, body: object) -> Event:
+    return _told(kind, time_ns, None, None, None, body)
 
 
-def _of_quarantine(
-    kind: Kind, time_ns: int, quarantine: Quarantine, more: dict[str, Json]
-) -> Event:
-    body: dict[str, Json] = {
-        "cause": quarantine.cause,
-        "reason": clip(quarantine.reason),
-        "uid": quarantine.uid,
-        "since_wall_ns": quarantine.since_wall_ns,
-        "hold_ns": quarantine.hold_ns,
-        "until_wall_ns": quarantine.until_wall_ns,
-        "relapses": quarantine.relapses,
-        **more,
-    }
-    return Event(kind, time_ns, quarantine.port, quarantine.ifindex, quarantine.vm, body)
+def _of_incident(kind: Kind, time_ns: int, one: Incident) -> Event:
+    body = bodies.IncidentState(
+        one.id, one.check, one.detail, one.mac, one.opened_wall_ns, one.updated_wall_ns,
+        one.closed_wall_ns, one.frames, one.action, one.verdict, one.frame_hex, one.summary,
+        one.uplink, one.evidence,
+    )  # fmt: skip
+    return _told(kind, time_ns, one.port, one.ifindex, one.vm, body)
+
+
+def _of_quarantine(kind: Kind, time_ns: int, cut: Quarantine, body: object) -> Event:
+    return _told(kind, time_ns, cut.port, cut.ifindex, cut.vm, body)
+
+
+def _facts(cut: Quarantine) -> tuple[str, str, int | None, int, int | None, int | None, int]:
+    """The first members of a body that tells of a quarantine."""
+    reason = clip(cut.reason)
+    return (
+        cut.cause, reason, cut.uid, cut.since_wall_ns, cut.hold_ns, cut.until_wall_ns, cut.relapses
+    )  # fmt: skip

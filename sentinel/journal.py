@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -96,12 +97,16 @@ class Journal:
         max_age_ns: int,
         max_size_bytes: int,
         clock_ns: Callable[[], int] = time.time_ns,
+        host: str | None = None,
     ) -> None:
         """Open it, or make it. What hinders that shows in `status`.
 
+        `host` is what this one is called in entries; None: its hostname.
+
         Raises JournalError only if another process writes the same journal.
         """
-        self._keeper = Keeper(Path(path), max_age_ns, max_size_bytes, clock_ns)
+        name = socket.gethostname() if host is None else host
+        self._keeper = Keeper(Path(path), max_age_ns, max_size_bytes, clock_ns, name)
         self._waiting = self._keeper.waiting
         self._is_together = False
 
@@ -208,7 +213,15 @@ class Journal:
         if not waiting or cursor < waiting[0][0] - 1:
             rows = self._keeper.fetch(EVENTS_AFTER, (cursor, limit))
         rows += [row for row in self._waiting.events if row[0] > cursor]
-        return [entry_of(row) for row in rows[:limit]]
+        epochs = self._keeper.epochs
+        return [entry_of(row, epochs.of(row[0])) for row in rows[:limit]]
+
+    def resume(self, ids: Sequence[str]) -> int | None:
+        """The number to go on after, for a reader that had these entries, the latest first.
+
+        None: this journal knows none of them.
+        """
+        return self._keeper.epochs.resume(ids, self._keeper.numbers.given)
 
     def last_seq(self) -> int:
         """The highest number that was given; 0 if none was ever."""

@@ -16,15 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from sentinel.journal_epochs import MOST_EPOCHS, Beginning
 from sentinel.journal_migrate import migrate, pretend
 from sentinel.journal_prune import Limits, Pruned, prune_by_age, prune_by_size, trim_leases
 from sentinel.journal_queue import Batch
 from sentinel.journal_rows import Row
 from sentinel.journal_schema import (
+    EPOCHS,
     FORGET_LEASE,
     HIGHEST_NUMBER,
     INSERT_EVENT,
     RELEASE_QUARANTINE,
+    SAVE_EPOCH,
     SAVE_INCIDENT,
     SAVE_LEASE,
     SAVE_QUARANTINE,
@@ -59,6 +62,7 @@ class JournalFile:
         self._path = path
         self._limits = limits
         self._looked = looked
+        self._has_epoch = False
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a directory: move it out of the way")
         if _size_bytes(path) == 0 and log_size_bytes(path) > 0:
@@ -121,9 +125,18 @@ class JournalFile:
         """All rows of a query."""
         return self.connection.execute(query, parameters).fetchall()
 
-    def write(self, batch: Batch) -> None:
-        """Write a batch in one transaction; on return it is on the disk."""
+    def epochs(self) -> list[Row]:
+        """The openings that it tells of."""
+        return self.fetch(EPOCHS, (MOST_EPOCHS,))
+
+    def write(self, batch: Batch, epoch: Beginning | None = None) -> None:
+        """Write a batch in one transaction; on return it is on the disk.
+
+        `epoch` is the opening that numbered its events.
+        """
         with self._transaction():
+            if epoch is not None and not self._has_epoch:
+                self.connection.execute(SAVE_EPOCH, epoch)
             self.connection.executemany(INSERT_EVENT, batch.events)
             self.connection.executemany(SAVE_INCIDENT, batch.incidents)
             self.connection.executemany(SAVE_QUARANTINE, batch.cuts)
@@ -134,6 +147,7 @@ class JournalFile:
                 self.connection.executemany(FORGET_LEASE, forgotten)
                 self.connection.executemany(SAVE_LEASE, saved)
                 trim_leases(self.connection, self._limits)
+        self._has_epoch |= epoch is not None
 
     def prune_by_age(self, before_wall_ns: int) -> Pruned:
         """One step, in a transaction of its own."""

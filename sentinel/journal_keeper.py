@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sqlite3
 import time
 from collections.abc import Callable
@@ -20,14 +21,15 @@ from typing import Any, Final
 from sentinel import event as events
 from sentinel.durations import format_duration
 from sentinel.errors import JournalError
-from sentinel.event import Event
+from sentinel.event import Epoch, Event
+from sentinel.journal_epochs import MOST_EPOCHS, Epochs
 from sentinel.journal_file import JournalFile, Looked, fetch_unwritable, log_size_bytes
 from sentinel.journal_marks import SYNC_EVERY, Marks, Numbers
 from sentinel.journal_prune import limits_of
 from sentinel.journal_queue import Waiting
 from sentinel.journal_rescue import asides, is_damage, salvage, set_aside
 from sentinel.journal_rows import Row, event_row
-from sentinel.journal_schema import UnusableFileError
+from sentinel.journal_schema import EPOCHS, UnusableFileError
 
 RESCUE_PAUSE_SECONDS: Final = 60.0
 """Between two files that are given up: a disk that damages all would fill itself."""
@@ -55,10 +57,12 @@ class Keeper:
         max_age_ns: int,
         max_size_bytes: int,
         clock_ns: Callable[[], int],
+        host: str,
     ) -> None:
         """Open or make the file. Raises JournalError only if another process has it."""
         self.path = path
         self.waiting = Waiting()
+        self.epochs = Epochs(Epoch(secrets.token_hex(8), host))
         self.entries = 0
         self._max_age_ns = max_age_ns
         self._max_size_bytes = max_size_bytes
@@ -94,6 +98,7 @@ class Keeper:
     def enqueue(self, new: Event) -> int:
         """Number an event and queue it."""
         self.numbers.given += 1
+        self.epochs.gave(self.numbers.given)
         self.waiting.add_event(event_row(self.numbers.given, new))
         return self.numbers.given
 
@@ -121,6 +126,7 @@ class Keeper:
                 if not self._overcome(error):
                     break
         try:
+            self.epochs.know(fetch_unwritable(self.path, EPOCHS, (MOST_EPOCHS,)))
             return fetch_unwritable(self.path, query, parameters)
         except _Troubles:
             raise JournalError(f"{self.path} cannot be read: {_said(last)}") from last
@@ -182,7 +188,7 @@ class Keeper:
         while True:
             while self.waiting:
                 batch = self.waiting.batch(self._limits.rows, self._limits.batch_bytes)
-                file.write(batch)
+                file.write(batch, self.epochs.own if batch.events else None)
                 self.waiting.done(batch)
                 self.entries += len(batch.events)
                 if batch.events:
@@ -225,12 +231,14 @@ class Keeper:
         if self._file is None:
             self._file = JournalFile(self.path, self._limits, self._looked)
             self._number(self._file)
+            self.epochs.know(self._file.epochs())
             self.entries = self._file.count_events()
         if self._to_salvage is not None:
             given_up = self._to_salvage
             room_bytes = self._max_size_bytes // 2
             saved = salvage(given_up.aside, self._file.connection, room_bytes, given_up.numbers)
             self._to_salvage = None
+            self.epochs.know(self._file.epochs())
             self.entries = self._file.count_events()
             self._tell_damage(given_up.problem, str(given_up.aside), saved)
         return self._file
@@ -242,6 +250,7 @@ class Keeper:
             waiting = self.waiting.events
             if waiting and waiting[0][0] <= file.highest_event:
                 numbers.given = self.waiting.renumber(file.highest_event + 1) - 1
+                self.epochs.renumbered(file.highest_event + 1)
         elif file.was_there:
             self._compare(file.highest_event)
         elif numbers.given or asides(self.path):

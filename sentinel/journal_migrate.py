@@ -11,7 +11,13 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from sentinel.journal_schema import EVIDENCE_COLUMN, LEASE_INDEX, LEASE_TABLE, SCHEMA_VERSION
+from sentinel.journal_schema import (
+    EPOCH_TABLE,
+    EVIDENCE_COLUMN,
+    LEASE_INDEX,
+    LEASE_TABLE,
+    SCHEMA_VERSION,
+)
 
 # By the version that a step begins with. The columns of a row stand in the order in
 # which they came: `journal_schema` has new ones at the end of a table too.
@@ -21,10 +27,16 @@ _STEPS: Final = {
         LEASE_TABLE,
         LEASE_INDEX,
     ),
+    2: (
+        EPOCH_TABLE,
+        # What is there already is named too; by chance, as every opening is.
+        "INSERT INTO epoch VALUES (1, lower(hex(randomblob(8))), '')",
+    ),
 }
 _STAND_INS: Final = {
     1: (LEASE_TABLE.replace("CREATE TABLE", "CREATE TEMP TABLE"),
         LEASE_INDEX.replace("CREATE INDEX ", "CREATE INDEX temp.")),
+    2: (EPOCH_TABLE.replace("CREATE TABLE", "CREATE TEMP TABLE"),),
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from sentinel.journal_marks import Numbers
 from sentinel.journal_rows import Row
 from sentinel.journal_schema import (
     INSERT_EVENT,
+    SAVE_EPOCH,
     SAVE_INCIDENT,
     SAVE_LEASE,
     SAVE_QUARANTINE,
@@ -35,6 +36,11 @@ _COMPANIONS: Final = ("-wal", "-shm")
 
 # Newest first; by rowid alone, since the indexes may be what is damaged.
 _TABLES: Final = (
+    (
+        "SELECT rowid, * FROM epoch WHERE rowid <= ? ORDER BY rowid DESC",
+        SAVE_EPOCH,
+        "SELECT max(rowid) FROM epoch",
+    ),
     (
         "SELECT rowid, * FROM quarantine WHERE rowid <= ? ORDER BY rowid DESC",
         SAVE_QUARANTINE,
@@ -140,7 +146,7 @@ def salvage(aside: Path, fresh: sqlite3.Connection, most_bytes: int, numbers: Nu
     with contextlib.suppress(sqlite3.Error):
         damaged.execute("PRAGMA writable_schema = ON")
     try:
-        known = (0, numbers.incident, 0, numbers.given)
+        known = (numbers.given, 0, numbers.incident, 0, numbers.given)
         for (query, insert, highest), given in zip(_TABLES, known, strict=True):
             chunk: list[Row] = []
             at = _highest(damaged, query, highest, given)
@@ -148,11 +154,11 @@ def salvage(aside: Path, fresh: sqlite3.Connection, most_bytes: int, numbers: Nu
                 chunk.append(row)
                 most_bytes -= sum(len(value) for value in row if isinstance(value, str)) + 64
                 if len(chunk) >= _ROWS_AT_A_TIME:
-                    count += _insert(fresh, insert, chunk)
+                    count += _insert(fresh, insert, chunk) * (insert is not SAVE_EPOCH)
                     chunk = []
                 if most_bytes <= 0:
                     break
-            count += _insert(fresh, insert, chunk)
+            count += _insert(fresh, insert, chunk) * (insert is not SAVE_EPOCH)
     finally:
         damaged.close()
         _tidy(aside)

@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from sentinel.detect.evidence import MOST_MOMENTS, bounded
-from sentinel.event import Entry, Event, Incident, Json, Moment, Quarantine
+from sentinel.event import NO_EPOCH, Entry, Epoch, Event, Incident, Json, Moment, Quarantine
 from sentinel.vm import UNKNOWN_VM, VmIdentity
 
 LARGEST_BODY_BYTES: Final = 16_384
@@ -70,8 +70,8 @@ def event_row(seq: int, event: Event) -> Row:
     )
 
 
-def entry_of(row: Row) -> Entry:
-    """The entry in a row."""
+def entry_of(row: Row, epoch: Epoch = NO_EPOCH) -> Entry:
+    """The entry in a row, which `epoch` numbered."""
     seq, time_ns, kind, port, ifindex, vm, body = row
     try:
         content = orjson.loads(body)
@@ -80,7 +80,7 @@ def entry_of(row: Row) -> Entry:
     if not isinstance(content, dict):
         content = {"problem": "this entry's text in the journal is damaged"}
     event = Event(str(kind), _number(time_ns), port, ifindex, _vm(vm), content)
-    return Entry(seq, event)
+    return Entry(seq, event, epoch)
 
 
 def incident_row(number: int, incident: Incident) -> Row:

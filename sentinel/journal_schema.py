@@ -11,7 +11,7 @@ import sqlite3
 from typing import Final
 
 APPLICATION_ID: Final = 0x54415053
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 PAGE_BYTES: Final = 4096
 
 EVIDENCE_COLUMN: Final = "evidence TEXT NOT NULL DEFAULT '[]'"
@@ -21,6 +21,12 @@ CREATE TABLE lease (
     port TEXT NOT NULL,
     saved_wall_ns INTEGER NOT NULL,
     state TEXT NOT NULL
+)"""
+EPOCH_TABLE: Final = """
+CREATE TABLE epoch (
+    first_seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL,
+    host TEXT NOT NULL
 )"""
 LEASE_INDEX: Final = "CREATE INDEX lease_by_time ON lease (saved_wall_ns)"
 
@@ -82,6 +88,7 @@ CREATE INDEX quarantine_released ON quarantine (released_wall_ns)
 CREATE INDEX quarantine_active ON quarantine (since_wall_ns) WHERE released_wall_ns IS NULL;
 {LEASE_TABLE};
 {LEASE_INDEX};
+{EPOCH_TABLE};
 """
 
 INSERT_EVENT: Final = "INSERT INTO event VALUES (?,?,?,?,?,?,?)"
@@ -93,6 +100,8 @@ RELEASE_QUARANTINE: Final = (
     "WHERE ifindex = ? AND since_wall_ns = ? AND released_wall_ns IS NULL"
 )
 SAVE_LEASE: Final = "INSERT OR REPLACE INTO lease VALUES (?,?,?,?)"
+# One that is there stays: it is of an earlier write of the same opening.
+SAVE_EPOCH: Final = "INSERT OR IGNORE INTO epoch VALUES (?,?,?)"
 FORGET_LEASE: Final = "DELETE FROM lease WHERE key = ?"
 
 EVENTS_AFTER: Final = "SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT ?"
@@ -127,13 +136,17 @@ CUTS_OF_PORT: Final = (
     "WHERE port = ? AND since_wall_ns >= ? ORDER BY since_wall_ns DESC LIMIT ?"
 )
 LEASES: Final = "SELECT * FROM lease INDEXED BY lease_by_time ORDER BY saved_wall_ns DESC LIMIT ?"
+EPOCHS: Final = "SELECT * FROM epoch ORDER BY first_seq DESC LIMIT ?"
 OLDEST_SEQ: Final = "SELECT min(seq) FROM event"
 HIGHEST_NUMBER: Final = "SELECT seq FROM sqlite_sequence WHERE name = ?"
 
 
 OLDEST_VERSION: Final = 1
 """What `journal_migrate` can begin with."""
-_NAMES_SINCE: Final = {1: frozenset({"lease", "lease_by_time"})}
+_NAMES_SINCE: Final = {
+    1: frozenset({"lease", "lease_by_time", "epoch"}),
+    2: frozenset({"epoch"}),
+}
 """By version: tables and indexes that came after it."""
 
 

@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+import msgspec
 import orjson
 
 from sentinel import event as ev
+from sentinel import event_bodies as bodies
 from sentinel.event import Entry, Event, Kind, Moment
 from sentinel.vm import UNKNOWN_VM
 from tests.harness.journals import NOON_NS, VM, incident, quarantine
@@ -43,7 +47,19 @@ def test_every_kind_has_a_maker() -> None:
 def test_every_event_is_json_with_the_same_keys() -> None:
     for seq, made in enumerate(all_events(), 1):
         told = orjson.loads(orjson.dumps(Entry(seq, made).to_dict()))
-        assert list(told) == ["seq", "kind", "time_ns", "port", "ifindex", "vm", "body"]
+        assert list(told) == [
+            "seq",
+            "kind",
+            "time_ns",
+            "port",
+            "ifindex",
+            "vm",
+            "body",
+            "id",
+            "host",
+            "time",
+            "version",
+        ]
         assert told["seq"] == seq
         assert isinstance(told["body"], dict)
 
@@ -95,3 +111,31 @@ def test_what_comes_from_outside_is_bounded() -> None:
         ev.guard_failed(*PORT, role="port", problem=long),
     ):
         assert len(orjson.dumps(made.body)) < 5 * ev.LONGEST_TEXT_CHARS
+
+
+def test_a_moment_is_told_in_utc_to_the_nanosecond() -> None:
+    assert ev.rfc3339(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123456789Z"
+    assert ev.rfc3339(0) == "1970-01-01T00:00:00.000000000Z"
+    assert ev.rfc3339(-1) == ev.rfc3339(1 << 62 << 10) == "1970-01-01T00:00:00.000000000Z"
+
+
+def test_every_body_is_of_its_kind_s_type() -> None:
+    """Strictly: nothing is missing, nothing is beside, nothing is of another type."""
+    assert set(bodies.BODIES) == set(Kind)
+    for made in all_events():
+        fitting = []
+        for kind in bodies.BODIES[made.kind]:
+            names = [field.name for field in fields(kind)]
+            try:
+                msgspec.convert(orjson.loads(orjson.dumps(made.body)), kind)
+            except msgspec.ValidationError:
+                continue
+            if list(made.body) == names:
+                fitting.append(kind)
+        assert len(fitting) == 1, made
+
+
+def test_an_incident_s_body_has_all_of_it_but_whose_it_is() -> None:
+    beside = {"port", "ifindex", "vm"}
+    names = {field.name for field in fields(ev.Incident)} - beside
+    assert {field.name for field in fields(bodies.IncidentState)} == names

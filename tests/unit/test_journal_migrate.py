@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sentinel import journal_file, journal_schema
+from sentinel import journal_file, journal_migrate, journal_schema
 from sentinel.errors import JournalError
 from sentinel.event import Moment, PastCut
 from sentinel.journal import Journal
+from sentinel.journal_schema import SCHEMA_VERSION
 from tests.harness.journals import (
     NOON_NS,
     VM,
@@ -107,7 +108,7 @@ def test_history_and_numbers_go_on(path: Path, logged: int) -> None:
         pass
     journal.close()
     assert asides(path) == []
-    assert version(path) == 2
+    assert version(path) == SCHEMA_VERSION
 
 
 def test_what_is_new_in_this_version_is_kept(path: Path) -> None:
@@ -148,7 +149,8 @@ open_journal(Path(sys.argv[1]))
         "ALTER TABLE incident",
         "CREATE TABLE lease",
         "CREATE INDEX lease_by_time",
-        "PRAGMA user_version = 2",
+        "CREATE TABLE epoch",
+        f"PRAGMA user_version = {SCHEMA_VERSION}",
         "COMMIT",
     ],
 )
@@ -214,7 +216,7 @@ def test_on_a_full_disk_it_waits_and_can_be_read(tmp_path: Path) -> None:
         assert journal.status().ok
         expect_history(journal)
         journal.close()
-        assert version(path) == 2
+        assert version(path) == SCHEMA_VERSION
         again = open_journal(path)
         assert again.status().ok
         assert [one.key for one in again.leases()] == ["4 tap0"]
@@ -253,7 +255,7 @@ def test_a_disk_that_fills_up_in_the_middle(
             expect_history(journal)
             assert asides(path) == []
             journal.close()
-            assert version(path) == 2
+            assert version(path) == SCHEMA_VERSION
             for file in path.parent.iterdir():
                 file.unlink()
     assert "make room on that disk" in told, "the migration itself met a full disk"
@@ -322,7 +324,7 @@ def test_a_part_of_version_2_in_version_1_is_no_journal_of_ours(path: Path) -> N
     journal.close()
 
 
-@pytest.mark.parametrize("other_version", [0, 3, 99])
+@pytest.mark.parametrize("other_version", [0, SCHEMA_VERSION + 1, 99])
 def test_another_version_is_set_aside_and_what_fits_is_salvaged(
     path: Path, other_version: int
 ) -> None:
@@ -338,7 +340,7 @@ def test_another_version_is_set_aside_and_what_fits_is_salvaged(
     other.close()
     again = open_journal(path)
     assert len(asides(path)) == 1
-    assert f"version {other_version} of the journal, not 2" in str(
+    assert f"version {other_version} of the journal, not {SCHEMA_VERSION}" in str(
         again.events_after(EVENTS)[-1].event.body
     )
     assert [one.evidence for one in again.incidents()] == [EVIDENCE]
@@ -349,4 +351,4 @@ def test_another_version_is_set_aside_and_what_fits_is_salvaged(
 
 def test_the_versions_between_are_all_there() -> None:
     assert journal_schema.OLDEST_VERSION == 1
-    assert journal_schema.SCHEMA_VERSION == 2
+    assert max(journal_migrate._STEPS) + 1 == journal_schema.SCHEMA_VERSION
