@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from sentinel.journal_epochs import MOST_EPOCHS, Beginning
 from sentinel.journal_migrate import migrate, pretend
 from sentinel.journal_prune import Limits, Pruned, prune_by_age, prune_by_size, trim_leases
 from sentinel.journal_queue import Batch
+from sentinel.journal_rescue import is_damage
 from sentinel.journal_rows import Row
 from sentinel.journal_schema import (
     EPOCHS,
@@ -39,6 +41,8 @@ from sentinel.journal_schema import (
 
 CHECK_SECONDS: Final = 1.0
 """At most so long a file is looked through when it is opened."""
+LARGEST_LOOKED_AT_ONCE_BYTES: Final = 32_000_000
+"""A larger one is looked through beside the work: a start is not to wait for that."""
 _BUSY_SECONDS: Final = 0.25
 _OPCODES_BETWEEN_LOOKS: Final = 20_000
 
@@ -63,6 +67,7 @@ class JournalFile:
         self._limits = limits
         self._looked = looked
         self._has_epoch = False
+        self._found: UnusableFileError | None = None
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a directory: move it out of the way")
         if _size_bytes(path) == 0 and log_size_bytes(path) > 0:
@@ -103,9 +108,32 @@ class JournalFile:
     def _look_once(self) -> None:
         status = self._path.stat()
         file = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        if file != self._looked.file:
+        if file == self._looked.file:
+            return
+        if status.st_size <= LARGEST_LOOKED_AT_ONCE_BYTES:
             _look_through(self.connection)
-            self._looked.file = file
+        else:
+            threading.Thread(target=self._look_beside, name="journal check", daemon=True).start()
+        self._looked.file = file
+
+    def _look_beside(self) -> None:
+        """In a thread and with a connection of its own."""
+        try:
+            other = _connect(f"{self._path.absolute().as_uri()}?mode=ro")
+            try:
+                _look_through(other)
+            finally:
+                other.close()
+        except UnusableFileError as found:
+            self._found = found
+        except sqlite3.Error as found:
+            if is_damage(found):
+                self._found = UnusableFileError(f"it is damaged: {found}")
+
+    def refuse_damage(self) -> None:
+        """Raise UnusableFileError if a look beside the work has found damage."""
+        if self._found is not None:
+            raise self._found
 
     @property
     def is_current(self) -> bool:
@@ -117,9 +145,13 @@ class JournalFile:
         return (status.st_dev, status.st_ino) == self._identity
 
     def count_events(self) -> int:
-        """How many events there are; goes through all of them."""
-        (count,) = self.connection.execute("SELECT count(*) FROM event").fetchone()
-        return int(count)
+        """How many events there are; of a large file at the most, for numbers leave gaps."""
+        query = "SELECT count(*) FROM event"
+        if _size_bytes(self._path) > LARGEST_LOOKED_AT_ONCE_BYTES:
+            # A count goes through all of them, and a disk that is cold takes its time.
+            query = "SELECT (SELECT max(seq) FROM event) - (SELECT min(seq) FROM event) + 1"
+        (count,) = self.connection.execute(query).fetchone()
+        return int(count or 0)
 
     def fetch(self, query: str, parameters: tuple[Any, ...]) -> list[Row]:
         """All rows of a query."""

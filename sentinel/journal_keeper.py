@@ -185,6 +185,7 @@ class Keeper:
 
     def _to_disk(self) -> None:
         file = self._ready()
+        file.refuse_damage()
         while True:
             while self.waiting:
                 batch = self.waiting.batch(self._limits.rows, self._limits.batch_bytes)
