@@ -18,7 +18,7 @@ BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := all
-.PHONY: all help demo story-1 story-2 run test test-vm lint format bench clean abi setup
+.PHONY: all help events demo story-1 story-2 run test test-vm lint format bench clean abi setup
 
 all: setup $(OBJECTS)  ## build what a checkout needs to run
 
@@ -51,6 +51,9 @@ sentinel/loader/objects/%.bpf.o: bpf/%.bpf.c $(wildcard bpf/*.h) | build/.packag
 abi: | build/.packages-test  ## write sentinel/abi.py from bpf/abi_kern_user.h
 	$(PYTHON) tools/generate_abi.py
 
+events: setup  ## write docs/events from the types of the events
+	@$(BIN)/python -m tools.generate_events
+
 demo: all  ## play the story of the one BPDU, unguarded and guarded (root)
 	@$(BIN)/python -m tools.demo
 
@@ -75,6 +78,7 @@ lint: setup build/.packages-test  ## ruff, mypy, clang-format, the generated fil
 	@$(BIN)/mypy --no-error-summary
 	@clang-format --dry-run --Werror bpf/*.c bpf/*.h sentinel/loader/shim.c
 	@$(BIN)/python tools/generate_abi.py --check
+	@$(BIN)/python -m tools.generate_events --check
 	@echo "lint: clean"
 
 format: setup  ## put the sources into shape

@@ -8,6 +8,7 @@ entry that the envelope does not name are in `data`, as `watch --json` tells the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -37,11 +38,13 @@ def envelope_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     return envelope
 
 
+@lru_cache(maxsize=64)
 def source_of(host: str) -> str:
     """The URI reference of a host's log."""
     return f"/tapsentinel/{quote(host or 'unknown', safe='', errors='replace')}"
 
 
+@lru_cache(maxsize=256)
 def schema_of(kind: str, version: int) -> str:
     """What names the schema of a kind's data; the schemas are in docs/events."""
     return f"urn:tapsentinel:event:{kind}:{version}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -31,6 +32,7 @@ from sentinel.effect import (
 )
 from sentinel.errors import JournalError
 from sentinel.event import Event, Kind
+from sentinel.event_gate import EventGate
 from sentinel.journal import Journal
 
 T = TypeVar("T")
@@ -57,8 +59,10 @@ class Scribe:
     guests send, they take no event's place.
     """
 
-    def __init__(self, journal: Journal, on_written: Callable[[], None]) -> None:
-        """`on_written` is called in the event loop after a batch."""
+    def __init__(
+        self, journal: Journal, on_written: Callable[[], None], gate: EventGate | None = None
+    ) -> None:
+        """`on_written` is called in the event loop after a batch; `gate` bounds events."""
         self._journal = journal
         self._on_written = on_written
         self._waiting: list[Effect] = []
@@ -66,9 +70,15 @@ class Scribe:
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._incident_ids: dict[int, int] = {}
+        self._gate = gate
         self._task: asyncio.Task[None] | None = None
         self.lost = 0
         """Effects that found no room to wait."""
+
+    @property
+    def coalesced(self) -> int:
+        """Events that others stand for: there were more than the rate allows."""
+        return 0 if self._gate is None else self._gate.coalesced
 
     def start(self) -> None:
         """Begin to write."""
@@ -82,6 +92,7 @@ class Scribe:
         batch = [*self._waiting, *self._leases.values()]
         self._waiting, self._leases = [], {}
         await self._in_thread(lambda: self._write(batch))
+        await self._in_thread(self._write_held)
         await self._in_thread(self._journal.close)
         self._thread.shutdown(wait=False)
 
@@ -120,6 +131,12 @@ class Scribe:
         except TimeoutError:
             return False
         finally:
+            self._on_written()
+
+    async def tick(self) -> None:
+        """Write what was over the rate and is due."""
+        if self._gate is not None and self._gate.holds:
+            await self._in_thread(lambda: self._write([]))
             self._on_written()
 
     async def ask(self, question: Callable[[Journal], T]) -> T:
@@ -164,12 +181,19 @@ class Scribe:
             try:
                 with self._journal.together():
                     new = self._take(batch[start : start + BATCH])
+                    if self._gate is not None:
+                        new = self._gate.admit(new, time.monotonic_ns())
                     self._journal.append(new, must_persist=must_persist)
             except JournalError as refused:
                 if not must_persist:
                     _log.error("the journal does not take events: %s", refused)
                 is_written = False
         return is_written
+
+    def _write_held(self) -> None:
+        if self._gate is not None:
+            with contextlib.suppress(JournalError):
+                self._journal.append(self._gate.flush())
 
     def _take(self, batch: list[Effect]) -> list[Event]:
         """Saves the states of a batch; returns its events."""
