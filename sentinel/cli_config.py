@@ -36,6 +36,7 @@ def summary(config: Config) -> dict[str, object]:
         "uplinks": list(config.ports.uplinks),
         "trusted": len(config.ports.trusted),
         "control_socket": config.paths.control_socket,
+        "mqtt": f"{config.mqtt.host}:{config.mqtt.port}" if config.mqtt.enabled else None,
     }
 
 
@@ -69,6 +70,13 @@ def summary_lines(config: Config) -> list[str]:
         lines.append(f"held         {held}; at most {config.fuse.max_quarantined} of the ports")
     if config.ports.trusted:
         lines.append(f"trusted      {len(config.ports.trusted)} rules")
+    if config.mqtt.enabled:
+        how = "TLS" if config.mqtt.tls else "without TLS"
+        who = "with a client certificate" if config.mqtt.cert_file else "without one of ours"
+        lines.append(
+            f"mqtt         {config.mqtt.host}:{config.mqtt.port}, {how}, {who}; "
+            f"{config.mqtt.root}/HOST/..."
+        )
     return lines
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from sentinel.config_mqtt import MqttConfig, impossible_mqtt
 from sentinel.config_reader import read_toml
 from sentinel.config_values import (
     BPFFS_DIRECTORY,
@@ -21,6 +22,7 @@ from sentinel.config_values import (
     DURATION,
     FINDING,
     GROUP,
+    HOST_NAME,
     MAC,
     PATTERN,
     SHARE,
@@ -171,9 +173,13 @@ class JournalConfig(_Table, frozen=True):
 
 
 class ControlConfig(_Table, frozen=True):
-    """[control]: who may give orders beside root. A group that is not there: nobody."""
+    """[control]: who may ask beside root. A group that is not there: nobody.
+
+    Members of `group` may give orders, those of `readers` may only look.
+    """
 
     group: Annotated[str, GROUP] = "tapsentinel"
+    readers: Annotated[str, GROUP] = "tapsentinel-read"
 
 
 class EventsConfig(_Table, frozen=True):
@@ -182,6 +188,11 @@ class EventsConfig(_Table, frozen=True):
     per_port_per_second: _EventRate = 10
     dhcp_per_port_per_second: _EventRate = 20
     """DHCP messages; the answers to a message that was told do not count."""
+    log_per_port_per_second: _EventRate = 10
+    """Events in the log: what is beyond is told later, and says for how many it stands."""
+    log_per_host_per_second: _EventRate = 500
+    host: Annotated[str, HOST_NAME] = ""
+    """What this host is called in events; empty: its hostname."""
 
 
 class AuditConfig(_Table, frozen=True):
@@ -191,12 +202,6 @@ class AuditConfig(_Table, frozen=True):
     """Outer tags of frames that are meant to have two, beside vlan devices of 802.1ad."""
     accepted: tuple[Annotated[str, FINDING], ...] = ()
     """Ids of findings (patterns) that are known and accepted: listed, and no incident."""
-
-
-class MqttConfig(_Table, frozen=True):
-    """[mqtt]: named so that a file may say `enabled = false`."""
-
-    enabled: bool = False
 
 
 class Config(_Table, frozen=True):
@@ -251,8 +256,9 @@ def _impossible(config: Config) -> Iterator[tuple[str, str]]:
         )
     if config.journal.max_size_bytes < SMALLEST_JOURNAL_BYTES:
         yield "journal.max_size", 'is too small to keep a history in; at least "1MB"'
-    if config.mqtt.enabled:
-        yield "mqtt.enabled", "MQTT is not part of this version; leave it at false"
+    yield from impossible_mqtt(config.mqtt)
+    if config.mqtt.state_dir == config.paths.state_dir:
+        yield "mqtt.state_dir", "is paths.state_dir, where only root may write; choose another"
 
 
 def _impossible_paths(paths: Paths) -> Iterator[tuple[str, str]]:

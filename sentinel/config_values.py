@@ -120,6 +120,13 @@ def read_finding(text: str) -> str:
     return text
 
 
+def read_host_name(text: str) -> str:
+    """Keep what a host is called; empty: its hostname."""
+    if len(text) > 253 or any(sign.isspace() or not sign.isprintable() for sign in text):
+        raise ValueError(f"{text[:40]!r} is no host name; write e.g. 'hv-17.example.net'")
+    return text
+
+
 def read_share(value: str | int) -> tuple[int, bool]:
     """A number of ports, or a share of them: (number, True if it is per cent)."""
     text = str(value)
@@ -172,6 +179,7 @@ DIRECTORY: Final = Written(read_directory, "an absolute path in quotes")
 BPFFS_DIRECTORY: Final = Written(read_bpffs_directory, "an absolute path in quotes")
 FINDING: Final = Written(read_finding, 'a finding in quotes, such as "bridge-mtu/br0"')
 GROUP: Final = Written(read_group, 'a group name in quotes, such as "tapsentinel"')
+HOST_NAME: Final = Written(read_host_name, 'a name in quotes, such as "hv-17"')
 SHARE: Final = Written(
     lambda text: read_share(text) and text, 'a share such as "10%" or a number of ports', True
 )

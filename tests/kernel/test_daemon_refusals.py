@@ -64,7 +64,7 @@ BAD = {
     "a hold of nothing": ('[hold]\ninitial = "0s"', "hold.initial", ""),
     "no TOML": ("[checks.bpdu\n", "", "line"),
     "loader": ('[kernel]\nloader = "bc"', "kernel.loader", "libbpf"),
-    "mqtt": ("[mqtt]\nenabled = true", "mqtt.enabled", "false"),
+    "mqtt": ("[mqtt]\nenabled = true", "mqtt.host", "mqtt.example.net"),
 }
 
 

@@ -252,7 +252,7 @@ def test_every_key_can_be_set() -> None:
         ("[audit]\nservice_vlans=[0]", "audit.service_vlans[0]", "from 1 to 4094"),
         ("[audit]\nservice_vlans=[4095]", "audit.service_vlans[0]", "from 1 to 4094"),
         ("[audit]\naccepted=['bridge-mtu']", "audit.accepted[0]", "what `tapsentinel audit` shows"),
-        ("[mqtt]\nenabled=true", "mqtt.enabled", "not part of this version"),
+        ("[mqtt]\nenabled=true", "mqtt.host", "write the broker"),
         # No TOML at all.
         ("[hold]\ninitial = 5m", "line 2, column 12", "is not TOML"),
         ("[ports\n", "line 1, column 7", "']'"),
