@@ -19,7 +19,8 @@ from sentinel.inventory import Device
 from sentinel.leases import dial
 from sentinel.netlink_counters import link_counters
 from sentinel.path.document import path_document
-from sentinel.protocol import Peer
+from sentinel.protocol import Peer, Report
+from sentinel.publisher_view import Heard, publisher_document, publisher_problems
 from sentinel.view import checks_document, guard_document, port_document
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Answers:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        self._heard: Heard | None = None
 
     async def status(self) -> object:
         """How the guard is doing."""
@@ -44,6 +46,9 @@ class Answers:
                   for side in both]  # fmt: skip
         journal = await daemon.scribe.ask(lambda journal: journal.status())
         quarantined = daemon.engine.cuts.count()
+        publisher = publisher_document(
+            self._heard, daemon.config.mqtt.enabled, journal.last_seq, time.time_ns()
+        )
         return {
             "version": __version__,
             "abi": abi.TAP_ABI_VERSION,
@@ -66,6 +71,7 @@ class Answers:
                 "told": sum(one.events_told for one in totals),
                 "suppressed": sum(one.events_suppressed for one in totals),
                 "lost": sum(one.events_lost for one in totals),
+                "coalesced": daemon.scribe.coalesced,
             },
             "dhcp": {
                 **daemon.engine.dhcp.counts(),
@@ -76,8 +82,12 @@ class Answers:
             "audit": daemon.audits.summary(),
             "journal": {**journal.to_dict(), "lost": journal.lost + daemon.scribe.lost},
             "netlink": {"resyncs": daemon.links.resyncs},
+            "mqtt": publisher,
             "away": daemon.engine.cuts.all_away(),
-            "problems": self._problems(journal.problem),
+            "problems": [
+                *self._problems(journal.problem),
+                *publisher_problems(publisher, time.time_ns(), daemon.started_wall_ns),
+            ],
         }
 
     def _problems(self, journal_problem: str | None) -> list[str]:
@@ -237,6 +247,15 @@ class Answers:
     async def last_seq(self) -> int:
         """The number of the newest event."""
         return await self._daemon.scribe.ask(lambda journal: journal.last_seq())
+
+    async def resume(self, ids: Sequence[str]) -> int | None:
+        """Where a reader that had these entries goes on."""
+        return await self._daemon.scribe.ask(lambda journal: journal.resume(ids))
+
+    async def report(self, report: Report) -> object:
+        """What the publisher says of itself, kept for `status`."""
+        self._heard = Heard(report, time.time_ns())
+        return {}
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
         """Events by number."""

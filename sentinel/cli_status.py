@@ -64,6 +64,7 @@ def status_lines(status: Json, now_ns: int, style: Style) -> list[str]:
             ("events", _events_text(part(status, "events"))),
             *_leases_facts(status.get("dhcp")),
             *_audit_facts(status.get("audit")),
+            *_mqtt_facts(part(status, "mqtt"), now_ns),
             ("configuration", clip(status.get("config") or "?", 200)),
             ("netlink", several(part(status, "netlink").get("resyncs"), "resync", "resyncs")),
             (
@@ -184,6 +185,32 @@ def _audit_facts(audit: object) -> list[tuple[str, str]]:
     if audit.get("drops") == "off":
         text += "; losses are not traced"
     return [("audit", text)]
+
+
+def _mqtt_facts(mqtt: Json, now_ns: int) -> list[tuple[str, str]]:
+    """The publisher, if there is to be one."""
+    if not mqtt.get("enabled"):
+        return []
+    if mqtt.get("heard_wall_ns") is None:
+        return [("MQTT", "no publisher has been heard")]
+    state = mqtt.get("state")
+    since = mqtt.get("connected_since_wall_ns")
+    if state == "connected" and isinstance(since, int):
+        text = (
+            f"connected to {clip(mqtt.get('broker'), 80)} by MQTT {clip(mqtt.get('protocol'), 8)} "
+            f"for {seconds(now_ns - since)}"
+        )
+    else:
+        text = f"{clip(state, 16).upper()}: {clip(mqtt.get('broker'), 80)}"
+    text += (
+        f"; {several(mqtt.get('lag'), 'event', 'events')} behind, "
+        f"{number(mqtt.get('acknowledged'))} told, at #{number(mqtt.get('cursor_seq'))}"
+    )
+    facts = [("MQTT", text)]
+    if mqtt.get("last_error"):
+        when = moment(mqtt.get("last_error_wall_ns"))
+        facts.append(("MQTT's last error", f"{when}: {clip(mqtt['last_error'], 300)}"))
+    return facts
 
 
 def _events_text(events: Json) -> str:

@@ -24,7 +24,8 @@ from sentinel.control_limits import ControlCounters, Limits
 from sentinel.control_lock import ControlSocket
 from sentinel.control_peer import RefusalGate, peer_of
 from sentinel.control_text import encode
-from sentinel.errors import ControlError, ProtocolError, RefusedError, TapsentinelError
+from sentinel.control_watch import Watching
+from sentinel.errors import ControlError, ProtocolError, TapsentinelError
 from sentinel.protocol import (
     Audit,
     Dhcp,
@@ -34,6 +35,7 @@ from sentinel.protocol import (
     Ports,
     Quarantine,
     Release,
+    Report,
     Request,
     Show,
     Status,
@@ -46,7 +48,13 @@ _log = logging.getLogger(__name__)
 
 _NO_RIGHT = envelope.complaint(
     envelope.REFUSED,
-    "only root and members of the group set as control.group may ask; this attempt is journaled",
+    "only root and members of the groups set as control.group and control.readers may ask; "
+    "this attempt is journaled",
+)
+_NO_ORDERS = envelope.complaint(
+    envelope.REFUSED,
+    "only root and members of the group set as control.group may give orders; this attempt "
+    "is journaled",
 )
 
 
@@ -78,6 +86,9 @@ class Handler(Protocol):
     ) -> object:
         """At most `limit` incidents, the newest first."""
 
+    async def report(self, report: Report) -> object:
+        """Take how the publisher does."""
+
     async def quarantine(self, port: str, hold_ns: int | None, reason: str, peer: Peer) -> object:
         """Cut a port; None: until released. Once it returns, no frame passes."""
 
@@ -86,6 +97,9 @@ class Handler(Protocol):
 
     async def last_seq(self) -> int:
         """The number of the newest event; 0 if there is none."""
+
+    async def resume(self, ids: Sequence[str]) -> int | None:
+        """The number to go on after, for who had these entries; None: none is known."""
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
         """The events next after a number, in order, each with its number as `seq`."""
@@ -101,16 +115,21 @@ class _TooSlowError(Exception):
 class ControlServer:
     """Serves a handler at a socket's path from `start()` to `stop()`.
 
-    `group` is the number of the group whose members may ask beside root; None:
-    root alone.
+    `group` is the number of the group whose members may order beside root, `readers`
+    of the one whose members may only look; None: nobody.
     """
 
     def __init__(
-        self, path: Path, group: int | None, handler: Handler, limits: Limits | None = None
+        self,
+        path: Path,
+        group: int | None,
+        handler: Handler,
+        limits: Limits | None = None,
+        readers: int | None = None,
     ) -> None:
         self.counters = ControlCounters()
         self._place = ControlSocket(path)
-        self._group = group
+        self._group, self._readers = group, readers
         self._handler = handler
         self._limits = limits or Limits()
         self._listening: socket.socket | None = None
@@ -174,7 +193,7 @@ class ControlServer:
         except OSError:
             connection.close()
             return
-        if not peer.may_order(self._group):
+        if not peer.may_look(self._group, self._readers):
             self.counters.refused += 1
             _turn_away(connection, _NO_RIGHT)
             self._tell_refused(peer)
@@ -256,7 +275,9 @@ class ControlServer:
                 writer.write(envelope.complaint(envelope.USAGE, str(error)))
                 return
             if isinstance(request, Watch):
-                await self._watch(request, reader, writer)
+                watch = Watching(self._handler, self._limits, self._wakes, self._drained)
+                if not await watch.follow(request, reader, writer):
+                    self.counters.turned_away += 1
                 return
             answer = await self._answer(request, peer, writer)
             if answer is None:
@@ -291,6 +312,10 @@ class ControlServer:
         """
         try:
             match request:
+                case Quarantine() | Release() if not peer.may_order(self._group):
+                    self.counters.refused += 1
+                    self._tell_refused(peer)
+                    return _NO_ORDERS
                 case Quarantine() | Release():
                     if _hung_up(writer):
                         return None
@@ -331,44 +356,11 @@ class ControlServer:
                 return await self._handler.dhcp(one)
             case Audit():
                 return await self._handler.audit()
+            case Report():
+                return await self._handler.report(request)
             case Incidents(since_wall_ns=since, port=only, limit=limit, open=open_only):
                 return await self._handler.incidents(since, only, limit, open_only)
         raise ControlError(f"no answer is known to {type(request).__name__}")
-
-    async def _watch(
-        self, request: Watch, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        if len(self._wakes) >= self._limits.watchers:
-            self.counters.turned_away += 1
-            error = RefusedError(f"{len(self._wakes)} clients watch already, which is the limit")
-            writer.write(envelope.complaint(code_of(error), str(error)))
-            return
-        wake = asyncio.Event()
-        self._wakes.add(wake)
-        # A watcher says nothing more: whatever arrives, be it the end, ends the watch.
-        gone = asyncio.ensure_future(reader.read(1))
-        try:
-            cursor = await self._handler.last_seq() if request.after is None else request.after
-            writer.write(envelope.wrap(encode({"after": cursor})))
-            while not gone.done():
-                wake.clear()
-                events = await self._handler.events_after(cursor, self._limits.batch_events)
-                if events:
-                    writer.write(b"".join(encode(event) + b"\n" for event in events))
-                    cursor = _seq(events[-1])
-                    await self._drained(writer)
-                    continue
-                waiting = asyncio.ensure_future(wake.wait())
-                try:
-                    await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
-                finally:
-                    waiting.cancel()
-        except TapsentinelError as error:
-            writer.write(envelope.complaint(code_of(error), str(error)))
-        finally:
-            self._wakes.discard(wake)
-            gone.cancel()
-            await asyncio.wait({gone})
 
     async def _drained(self, writer: asyncio.StreamWriter) -> None:
         try:
@@ -376,13 +368,6 @@ class ControlServer:
                 await writer.drain()
         except TimeoutError:
             raise _TooSlowError from None
-
-
-def _seq(event: Mapping[str, object]) -> int:
-    number = event["seq"]
-    if not isinstance(number, int):
-        raise TypeError("an event's seq is a number")
-    return number
 
 
 def _turn_away(connection: socket.socket, answer: bytes) -> None:

@@ -30,6 +30,7 @@ from sentinel.decode import Counters, KernelConfig, decode_event
 from sentinel.effect import Effect, Log, Open, Shut
 from sentinel.engine import Engine, kernel_config
 from sentinel.errors import KernelError
+from sentinel.event_gate import EventGate
 from sentinel.identity import IdentityFollower, IdentityResolver, SourceWatch
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Inventory, Renamed
 from sentinel.journal import Journal
@@ -70,14 +71,21 @@ class Daemon:
         service_vids = frozenset(config.audit.service_vlans)
         self.inventory = Inventory(config.ports, config.checks.size.mtu, service_vids)
         self.engine = Engine(config, self.inventory.devices())
-        self.scribe = Scribe(journal, self._written)
+        self.scribe = Scribe(
+            journal,
+            self._written,
+            EventGate(config.events.log_per_port_per_second, config.events.log_per_host_per_second),
+        )
         self.attachments = Attachments(guard, self._attached, self._failed)
         self.links = LinkFollower(self._resync, self._link, self._link_gone)
         self.resolver = IdentityResolver()
         self.identities = IdentityFollower(self.resolver, self._identity)
         self.ring = Ring(guard.maps.fd("tap_ring"))
         self.control = ControlServer(
-            Path(config.paths.control_socket), _group_id(config.control.group), Answers(self)
+            Path(config.paths.control_socket),
+            _group_id(config.control.group),
+            Answers(self),
+            readers=_group_id(config.control.readers),
         )
         self._kernel_config: KernelConfig | None = None
         self._adopted: set[str] = set()
@@ -294,6 +302,7 @@ class Daemon:
             ticks += 1
             await self.scribe.tend(time.time_ns(), is_due=ticks % PRUNE_EVERY_TICKS == 0)
             await self._tick()
+            await self.scribe.tick()
             if interval_s is not None:
                 notify("WATCHDOG=1")
 
@@ -393,6 +402,9 @@ def main(config_file: Path | None) -> int:
 
 async def _serve(config: Config, config_file: str, guard: Guard) -> None:
     journal = Journal(
-        config.paths.journal_db, config.journal.max_age_ns, config.journal.max_size_bytes
+        config.paths.journal_db,
+        config.journal.max_age_ns,
+        config.journal.max_size_bytes,
+        host=config.events.host or None,
     )
     await Daemon(config, config_file, guard, journal).run()

@@ -9,7 +9,7 @@ answer says from where, and then every line is one event.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -18,11 +18,14 @@ from sentinel.errors import PortGoneError, ProtocolError, RefusedError
 
 MAX_INCIDENTS = 1000
 MAX_REASON_CHARACTERS = 400
+MOST_IDS = 16
 
 _LONGEST_PROBLEM_CHARACTERS = 200
 _INT64_MAX = 2**63 - 1
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Reason = Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARACTERS)]
+_Line = Annotated[str, msgspec.Meta(max_length=MAX_REASON_CHARACTERS)]
+_Id = Annotated[str, msgspec.Meta(max_length=64)]
 _Natural = Annotated[int, msgspec.Meta(ge=0, le=_INT64_MAX)]
 _Positive = Annotated[int, msgspec.Meta(ge=1, le=_INT64_MAX)]
 
@@ -40,7 +43,14 @@ class Peer:
         """Root, or a member of the group; with no group, root alone."""
         if self.uid == 0:
             return True
-        return group_gid is not None and (self.gid == group_gid or group_gid in self.groups)
+        return self._is_in(group_gid)
+
+    def may_look(self, group_gid: int | None, readers_gid: int | None) -> bool:
+        """Who may order, or a member of the group of those who only look."""
+        return self.may_order(group_gid) or self._is_in(readers_gid)
+
+    def _is_in(self, gid: int | None) -> bool:
+        return gid is not None and (self.gid == gid or gid in self.groups)
 
 
 class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op"):
@@ -85,9 +95,34 @@ class Incidents(_Request, frozen=True, tag="incidents"):
 
 
 class Watch(_Request, frozen=True, tag="watch"):
-    """Events as they are journaled, from the one after `after`; null: from now on."""
+    """Events as they are journaled, from the one after `after`; null: from now on.
+
+    With `ids`, names of entries that the asker has had, the latest first: from the one
+    after the first of them that this journal knows; from the oldest if it knows none.
+    """
 
     after: _Natural | None = None
+    ids: Annotated[tuple[_Id, ...], msgspec.Meta(max_length=MOST_IDS)] | None = None
+
+
+class Report(_Request, frozen=True, tag="report"):
+    """How the publisher does, as it tells itself; `status` shows the latest."""
+
+    state: Literal["connecting", "connected", "stopped"]
+    broker: _Line
+    protocol: Annotated[str, msgspec.Meta(max_length=16)] = ""
+    connected_since_wall_ns: _Natural | None = None
+    disconnected_since_wall_ns: _Natural | None = None
+    last_error: _Line = ""
+    last_error_wall_ns: _Natural | None = None
+    cursor: Annotated[str, msgspec.Meta(max_length=64)] = ""
+    """The name of the last entry that the broker has acknowledged, and all before it."""
+    cursor_seq: _Natural = 0
+    acknowledged: _Natural = 0
+    in_flight: _Natural = 0
+    oldest_in_flight_ns: _Natural = 0
+    connects: _Natural = 0
+    problems: Annotated[tuple[_Line, ...], msgspec.Meta(max_length=8)] = ()
 
 
 class Quarantine(_Request, frozen=True, tag="quarantine"):
@@ -105,7 +140,19 @@ class Release(_Request, frozen=True, tag="release"):
     reason: _Reason = ""
 
 
-Request = Ping | Status | Ports | Show | Dhcp | Audit | Incidents | Watch | Quarantine | Release
+Request = (
+    Ping
+    | Status
+    | Ports
+    | Show
+    | Dhcp
+    | Audit
+    | Incidents
+    | Watch
+    | Report
+    | Quarantine
+    | Release
+)
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from sentinel.control import ControlServer
 from sentinel.control_limits import Limits
 from sentinel.errors import PortGoneError
-from sentinel.protocol import Peer
+from sentinel.protocol import Peer, Report
 
 Result = TypeVar("Result")
 Json = dict[str, Any]
@@ -144,6 +144,7 @@ class CannedDaemon:
         self.orders: list[tuple[str, str, int | None, str, Peer]] = []
         self.asked: list[tuple[Any, ...]] = []
         self.refusals: list[tuple[Peer, int]] = []
+        self.reports: list[Report] = []
         self.before_answer: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     async def status(self) -> object:
@@ -184,6 +185,14 @@ class CannedDaemon:
 
     async def last_seq(self) -> int:
         return len(self.events)
+
+    async def resume(self, ids: Sequence[str]) -> int | None:
+        known = {str(one.get("id")): int(one["seq"]) for one in self.events}
+        return next((known[name] for name in ids if name in known), None)
+
+    async def report(self, report: Report) -> object:
+        self.reports.append(report)
+        return {}
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
         return self.events[cursor : cursor + limit]
@@ -235,11 +244,13 @@ class CannedDaemon:
 class CannedControl:
     """A control server on a thread with a loop of its own, for blocking clients."""
 
-    def __init__(self, path: Path, group: int | None, limits: Limits | None) -> None:
+    def __init__(
+        self, path: Path, group: int | None, limits: Limits | None, readers: int | None = None
+    ) -> None:
         self.path = path
         self.daemon = CannedDaemon()
         self.loop = asyncio.new_event_loop()
-        self.server = ControlServer(path, group, self.daemon, limits)
+        self.server = ControlServer(path, group, self.daemon, limits, readers)
         self._stopped = False
         self._thread = threading.Thread(target=self.loop.run_forever, name="canned control")
 
@@ -296,11 +307,11 @@ def run_directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def canned_control(
-    group: int | None = None, limits: Limits | None = None
+    group: int | None = None, limits: Limits | None = None, readers: int | None = None
 ) -> Iterator[CannedControl]:
     """A served control socket in a directory of its own; both are gone afterwards."""
     with run_directory() as place:
-        control = CannedControl(place / "control.sock", group, limits)
+        control = CannedControl(place / "control.sock", group, limits, readers)
         try:
             control.start()
             yield control

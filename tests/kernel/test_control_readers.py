@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may only look looks, and gives no order, whatever it sends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from sentinel.cli_client import Client
+from sentinel.errors import ControlError, RefusedError
+from tests.harness.canned_control import CannedControl, canned_control, port
+from tests.harness.users import STRANGER_UID, as_user
+from tests.harness.waiting import wait_until
+
+MEMBERS_GID, READERS_GID = 54399, 54398
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming somebody else takes root")
+
+
+@pytest.fixture(name="control")
+def _control() -> Iterator[CannedControl]:
+    with canned_control(group=MEMBERS_GID, readers=READERS_GID) as served:
+        served.daemon.ports_answer = [port("tap1", 1)]
+        served.daemon.add_events(3, id="x")
+        yield served
+
+
+def asked(control: CannedControl, gid: int, op: str, **members: object) -> str:
+    path = str(control.path)
+
+    def ask() -> str:
+        try:
+            with Client(path) as client:
+                client.ask(op, **members)
+        except (ControlError, RefusedError) as error:
+            return str(error)
+        return "ok"
+
+    return str(as_user(ask, STRANGER_UID, gid))
+
+
+REPORT = {"state": "connected", "broker": "b:1"}
+
+
+@pytest.mark.parametrize(
+    ("op", "members"),
+    [
+        ("ping", {}),
+        ("status", {}),
+        ("ports", {}),
+        ("show", {"port": "tap1"}),
+        ("incidents", {}),
+        ("dhcp", {}),
+        ("watch", {"ids": ["x"]}),
+        ("report", REPORT),
+    ],
+)
+def test_a_reader_may_look(control: CannedControl, op: str, members: dict[str, object]) -> None:
+    assert asked(control, READERS_GID, op, **members) == "ok"
+    assert asked(control, MEMBERS_GID, op, **members) == "ok"
+    assert "only root and members" in asked(control, STRANGER_UID, op, **members)
+
+
+@pytest.mark.parametrize("op", ["quarantine", "release"])
+def test_a_reader_gives_no_order_and_that_it_tried_is_journaled(
+    control: CannedControl, op: str
+) -> None:
+    said = asked(control, READERS_GID, op, port="tap1")
+    assert "only root and members of the group set as control.group may give orders" in said
+    assert control.daemon.orders == []
+    wait_until(lambda: control.daemon.refusals, 5, "the refusal to be told")
+    assert control.daemon.refusals[0][0].uid == STRANGER_UID
+    assert asked(control, MEMBERS_GID, op, port="tap1") == "ok"
+    assert len(control.daemon.orders) == 1
+
+
+def test_a_watch_goes_on_after_what_was_had(control: CannedControl) -> None:
+    for at, one in enumerate(control.daemon.events, 1):
+        one["id"] = f"e-{at}"
+    for ids, first in ((["e-2", "e-1"], 3), (["lost", "e-1"], 2), (["lost"], 1), ([], 1)):
+        with Client(str(control.path)) as client:
+            answer = client.ask("watch", ids=ids)
+            assert answer == (
+                b'{"after":%d,"known":%s}' % (first - 1, b"true" if first > 1 else b"false")
+            )
+    assert "not a request" in asked(control, READERS_GID, "watch", ids=["x"] * 17)
+    assert "not a request" in asked(control, READERS_GID, "watch", ids=["x" * 65])
