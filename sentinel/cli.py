@@ -9,6 +9,7 @@ a listing must answer at once, on a host in trouble too.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -79,6 +80,14 @@ def _daemon(args: argparse.Namespace) -> int:
     from sentinel.daemon import main as daemon_main
 
     return daemon_main(None if text is None else Path(file))
+
+
+def _mqtt(args: argparse.Namespace) -> int:
+    from sentinel.config import parse_config
+    from sentinel.mqtt.command import run
+
+    text, file = _config_text(args)
+    return run(parse_config(text or "", file), file)
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -152,9 +161,32 @@ def _incidents(args: argparse.Namespace) -> int:
     return DONE
 
 
+def _watch_fleet(args: argparse.Namespace) -> int:
+    from sentinel.cli_incidents import event_line
+    from sentinel.cli_text import clip
+    from sentinel.config import parse_config
+    from sentinel.mqtt.fleet import follow
+
+    style = _style()
+
+    def told(entry: dict[str, Any]) -> None:
+        if args.json:
+            _out_json(json.dumps(entry).encode())
+        else:
+            _out([f"{style.paint('bold', clip(entry.get('host'), 60))} {event_line(entry, style)}"])
+        sys.stdout.flush()
+
+    text, file = _config_text(args)
+    with contextlib.suppress(KeyboardInterrupt):
+        follow(parse_config(text or "", file), file, told, _complain)
+    return DONE
+
+
 def _watch(args: argparse.Namespace) -> int:
     from sentinel.cli_incidents import event_line
 
+    if args.fleet:
+        return _watch_fleet(args)
     style = _style()
     try:
         with _connect(args, _paths(args, thorough=not args.json)) as client:
@@ -338,6 +370,7 @@ def _be_printable() -> None:
 
 _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "daemon": _daemon,
+    "mqtt": _mqtt,
     "status": _status,
     "ports": _ports,
     "show": _show,

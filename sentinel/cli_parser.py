@@ -32,6 +32,9 @@ def _grammar() -> argparse.ArgumentParser:
     )
 
     _command(commands, "daemon", "run the daemon in the foreground", json=False)
+    _command(
+        commands, "mqtt", "publish the events to the MQTT broker, in the foreground", json=False
+    )
     _command(commands, "status", "how the guard is doing, what is wrong first")
     _command(commands, "ports", "every port and uplink with its counters")
 
@@ -56,6 +59,10 @@ def _grammar() -> argparse.ArgumentParser:
     watch = _command(commands, "watch", "events as they happen")
     watch.add_argument(
         "--after", type=_natural, metavar="SEQ", help="go on after the event of this number"
+    )
+
+    watch.add_argument(
+        "--fleet", action="store_true", help="of all hosts, as the MQTT broker tells them"
     )
 
     quarantine = _command(commands, "quarantine", "cut a port off, in the kernel")

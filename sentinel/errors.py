@@ -12,6 +12,7 @@
     ├── ControlError         the control socket
     │   ├── NoDaemonError    nobody answers
     │   └── ProtocolError    bytes that are no request or no answer
+    ├── BrokerError          the MQTT broker, or what is needed to reach it
     └── RefusedError         an order that is not carried out
 
 A message says what happened, to which port or file, and what to do about it.
@@ -73,6 +74,10 @@ class NoDaemonError(ControlError):
 
 class ProtocolError(ControlError):
     """Bytes that are neither a request nor an answer."""
+
+
+class BrokerError(TapsentinelError):
+    """The MQTT broker cannot be reached or refuses, or a file for it cannot be read."""
 
 
 class RefusedError(TapsentinelError):

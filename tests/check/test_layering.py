@@ -40,6 +40,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "notify": set(),
     "journal": set(),
     "control": set(),
+    "mqtt": set(),
     "queues": set(),
     "scribe": {"journal"},
     "leases": {"loader", "queues", "scribe"},
@@ -48,7 +49,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "audits": {"identity", "loader"},
     "answers": {"control", "leases", "netlink"},
     "doctor": {"loader", "cli", "control"},
-    "cli": {"loader", "doctor", "daemon"},
+    "cli": {"loader", "doctor", "daemon", "mqtt"},
 }
 
 

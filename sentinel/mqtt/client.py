@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One connection to a broker: aiomqtt, and what it leaves to be done.
+
+aiomqtt waits for each acknowledgement by itself, does not look at its reason, and does
+not know how many a broker lets be under way. Here a message is sent without waiting, and
+each acknowledgement comes back with the broker's refusal, if it is one. What is reached
+into is private to aiomqtt 2; pyproject.toml keeps it below 3.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import aiomqtt
+from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from sentinel.cloud_event import CONTENT_TYPE
+
+DEFAULT_RECEIVE_MAXIMUM: Final = 65_535
+"""MQTT 5.0 §3.2.2.3.3; 3.1.1 has no word for it."""
+Acknowledged = Callable[[int, str | None], None]
+"""Called with a message identifier, and why the broker refused, if it did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who we are to a broker, and how it is reached."""
+
+    host: str
+    port: int
+    client_id: str
+    keepalive_s: int
+    tls: ssl.SSLContext | None
+    username: str | None
+    password: str | None
+
+
+class _Heard(logging.Handler):
+    """Remembers what paho complains of and tells nobody else."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.last = record.getMessage()
+
+
+class _Packed(Properties):
+    """Properties that never change, in bytes once and for all."""
+
+    packed: bytes
+
+    def __init__(self, given: Properties) -> None:
+        Properties.__init__(self, PacketTypes.PUBLISH)
+        object.__setattr__(self, "packed", given.pack())
+
+    def pack(self) -> bytes:
+        return self.packed
+
+
+def _event_properties() -> Properties:
+    """UTF-8 text that is a CloudEvent in structured mode (its MQTT binding, §3.2)."""
+    given = Properties(PacketTypes.PUBLISH)
+    given.PayloadFormatIndicator = 1
+    given.ContentType = CONTENT_TYPE
+    return _Packed(given)
+
+
+class Broker(aiomqtt.Client):
+    """A connection, as a context; what it tells of acknowledgements goes to a callback."""
+
+    def __init__(
+        self, account: Account, will: aiomqtt.Will, acknowledged: Acknowledged, *, is_v5: bool
+    ) -> None:
+        self._heard = _Heard()
+        logger = logging.Logger("mqtt", logging.WARNING)
+        logger.addHandler(self._heard)
+        super().__init__(
+            account.host,
+            account.port,
+            username=account.username,
+            password=account.password,
+            identifier=account.client_id,
+            protocol=aiomqtt.ProtocolVersion.V5 if is_v5 else aiomqtt.ProtocolVersion.V311,
+            clean_session=None if is_v5 else True,
+            clean_start=MQTT_CLEAN_START_FIRST_ONLY,
+            keepalive=account.keepalive_s,
+            tls_context=account.tls,
+            will=will,
+            max_inflight_messages=0,
+            # A window of small messages would otherwise wait for delayed acknowledgements.
+            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+            max_queued_incoming_messages=1000,
+            logger=logger,
+        )
+        self.pending_calls_threshold = 100
+        self.is_v5 = is_v5
+        self.receive_maximum = DEFAULT_RECEIVE_MAXIMUM
+        self.largest_packet_bytes: int | None = None
+        self._acknowledged = acknowledged
+        self._under_way: set[int] = set()
+        self._properties_of_events = _event_properties() if is_v5 else None
+
+    @property
+    def complaint(self) -> str:
+        """What the socket or TLS said last."""
+        return self._heard.last
+
+    def send(self, topic: str, payload: bytes) -> int:
+        """Send an event with QoS 1; its message identifier. Raises aiomqtt.MqttError."""
+        info = self._client.publish(topic, payload, 1, False, self._properties_of_events)
+        if info.rc:
+            raise aiomqtt.MqttCodeError(info.rc, self.complaint or "the connection is lost")
+        self._under_way.add(info.mid)
+        return info.mid
+
+    async def lost(self) -> None:
+        """Wait until the connection ends; raises why, as aiomqtt.MqttError."""
+        self._disconnected.add_done_callback(_retrieved)
+        try:
+            # Whoever no longer wants to wait must not cancel what aiomqtt goes by.
+            await asyncio.shield(self._disconnected)
+        except aiomqtt.MqttError as error:
+            raise aiomqtt.MqttError(self.complaint or str(error)) from error
+        except Exception as error:
+            raise aiomqtt.MqttError(str(error)) from error
+        raise aiomqtt.MqttError("the broker ended the connection")
+
+    def _on_connect(
+        self,
+        client: Client,
+        userdata: Any,
+        flags: ConnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if properties is not None:
+            told = properties.json()
+            self.receive_maximum = told.get("ReceiveMaximum", DEFAULT_RECEIVE_MAXIMUM)
+            self.largest_packet_bytes = told.get("MaximumPacketSize")
+        super()._on_connect(client, userdata, flags, reason_code, properties)
+
+    def _on_disconnect(
+        self,
+        client: Client,
+        userdata: Any,
+        flags: DisconnectFlags,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        if not self._connected.done():
+            # aiomqtt would wait for an answer that will not come.
+            why = self.complaint or "the broker closed the connection without an answer"
+            self._connected.set_exception(aiomqtt.MqttError(why))
+            return
+        if reason_code.is_failure and flags.is_disconnect_packet_from_server:
+            self._heard.last = str(reason_code)
+        super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_publish(
+        self,
+        client: Client,
+        userdata: Any,
+        mid: int,
+        reason_code: ReasonCode,
+        properties: Properties,
+    ) -> None:
+        if mid not in self._under_way:
+            super()._on_publish(client, userdata, mid, reason_code, properties)
+            return
+        self._under_way.discard(mid)
+        self._acknowledged(mid, str(reason_code) if reason_code.is_failure else None)
+
+
+def _retrieved(ended: asyncio.Future[None]) -> None:
+    """Whoever stopped waiting for it has heard why by another way."""
+    if not ended.cancelled():
+        ended.exception()

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the publisher: its user, its state directory, its log."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+from sentinel.config import Config
+from sentinel.errors import BrokerError, ConfigError
+from sentinel.mqtt.cursor import CursorFile
+from sentinel.mqtt.port_keeper import PortKeeper
+from sentinel.mqtt.publisher import Publisher
+from sentinel.mqtt.settings import become
+
+
+def run(config: Config, config_file: str) -> int:
+    """Publish until SIGTERM; the exit code. Raises ConfigError, BrokerError at the start."""
+    if not config.mqtt.enabled:
+        raise ConfigError(
+            config_file, "mqtt.enabled", "is false, so there is nothing to publish; set it to true"
+        )
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        # journald writes the time itself.
+        format="%(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(message)s",
+    )
+    become(config.mqtt.user, config.control.readers)
+    os.umask(0o077)
+    state = Path(config.mqtt.state_dir)
+    try:
+        state.mkdir(mode=0o700, exist_ok=True)
+        lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        cursor = CursorFile(str(state / "cursor"))
+    except OSError as error:
+        raise BrokerError(
+            f"{state}: {error.strerror}: the publisher keeps its cursor there; see mqtt.state_dir, "
+            "its owner and the room on its disk"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise BrokerError(f"{state}: another publisher runs with it: stop that one first") from None
+    host = config.events.host or socket.gethostname()
+    asyncio.run(_publish(config, host, cursor, state))
+    return 0
+
+
+async def _publish(config: Config, host: str, cursor: CursorFile, state: Path) -> None:
+    ports = PortKeeper(state / "ports.json", host, config.mqtt.root)
+    await Publisher(config, host, cursor, ports).run()

@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`tapsentinel mqtt`: the log to the broker, for as long as it runs.
+
+Three things may be away at any time, the broker, the daemon and the disk; none of them
+stops it, and each is said in `status` as soon as the daemon can hear it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import time
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import aiomqtt
+import orjson
+
+from sentinel import __version__, event
+from sentinel.config import Config
+from sentinel.durations import SECOND_NS
+from sentinel.errors import BrokerError, TapsentinelError
+from sentinel.mqtt import documents, topics
+from sentinel.mqtt.backoff import Backoff
+from sentinel.mqtt.client import Broker
+from sentinel.mqtt.cursor import CursorFile, advanced
+from sentinel.mqtt.explain import clip, explain, wants_older
+from sentinel.mqtt.health import Health
+from sentinel.mqtt.link import DaemonLink
+from sentinel.mqtt.outbox import Outbox, events_topic, will_of
+from sentinel.mqtt.port_keeper import PortKeeper
+from sentinel.mqtt.settings import account_of
+from sentinel.mqtt.window import Window
+
+REPORT_S: Final = 2.0
+SYNC_S: Final = 1.0
+DAEMON_AWAY_MOST_S: Final = 2.0
+FAREWELL_S: Final = 3.0
+
+_log = logging.getLogger("tapsentinel.mqtt")
+
+
+class Publisher:
+    """One host's publisher."""
+
+    def __init__(self, config: Config, host: str, cursor: CursorFile, ports: PortKeeper) -> None:
+        self._mqtt = config.mqtt
+        self._host = host
+        self._cursor = cursor
+        self._ports = ports
+        self._link = DaemonLink(config.paths.control_socket)
+        self._health = Health(f"{self._mqtt.host}:{self._mqtt.port}")
+        self._window = Window()
+        self._acknowledged_before = 0
+        self._is_v5 = True
+        self._guard = "unknown"
+        self._guard_changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._news = asyncio.Event()
+        self._ack_timeout_s = self._mqtt.ack_timeout_ns / SECOND_NS
+        if cursor.was_damaged:
+            self._health.problems["cursor"] = (
+                "the cursor file was damaged: the journal is published from its beginning"
+            )
+
+    async def run(self) -> None:
+        """Publish until told to stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        reporting = asyncio.create_task(self._report_forever(), name="report")
+        syncing = asyncio.create_task(self._sync_forever(), name="sync")
+        try:
+            await self._connect_until_stopped()
+        finally:
+            reporting.cancel()
+            syncing.cancel()
+            self._health.stopped(time.time_ns())
+            await self._report()
+            self._cursor.close()
+
+    async def _connect_until_stopped(self) -> None:
+        backoff = Backoff(self._mqtt.reconnect_max_ns / SECOND_NS)
+        while not self._stopping.is_set():
+            began_s = time.monotonic()
+            was_v5 = self._is_v5
+            try:
+                await self._connection()
+            except (aiomqtt.MqttError, TapsentinelError, OSError) as error:
+                is_ours = isinstance(error, TapsentinelError)
+                why = clip(str(error)) if is_ours else explain(str(error))
+                if wants_older(str(error)) and self._is_v5:
+                    self._is_v5 = False
+                self._health.disconnected(why, time.time_ns())
+                self._news.set()
+                _log.warning("%s: %s", self._health.broker, why)
+            self._acknowledged_before += self._window.acknowledged
+            self._window = Window()
+            if self._is_v5 == was_v5 and not self._stopping.is_set():
+                chance = random.random()  # noqa: S311 - spreads load, keeps no secret
+                pause_s = backoff.failed(chance, time.monotonic() - began_s)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause_s)
+
+    async def _connection(self) -> None:
+        """One connection, from birth to will."""
+        account = await asyncio.to_thread(account_of, self._mqtt, self._host)
+        will = will_of(self._status_topic, self._status("offline", "lost"))
+        outbox: Outbox | None = None
+
+        def acknowledged(mid: int, refusal: str | None) -> None:
+            if outbox is not None:
+                outbox.acknowledged(mid, refusal)
+
+        async with Broker(account, will, acknowledged, is_v5=self._is_v5) as broker:
+            outbox = Outbox(
+                broker,
+                self._window,
+                self._cursor,
+                events_topic(self._host, self._mqtt.root),
+                self._mqtt.window,
+                self._host,
+                self._health.problems,
+            )
+            self._health.connected("5" if self._is_v5 else "3.1.1", time.time_ns())
+            self._news.set()
+            _log.info("connected to %s", self._health.broker)
+            stop = asyncio.create_task(self._stopping.wait(), name="stop")
+            works = [stop, *map(asyncio.create_task, self._works(broker, outbox))]
+            try:
+                await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
+                # A refusal says more than the end of the connection, which may follow it.
+                outbox.check()
+                for work in works:
+                    if work.done() and not work.cancelled():
+                        work.result()
+            finally:
+                for work in works:
+                    work.cancel()
+                await asyncio.gather(*works, return_exceptions=True)
+            await self._farewell(outbox)
+
+    def _works(self, broker: Broker, outbox: Outbox) -> list[Coroutine[Any, Any, None]]:
+        return [
+            broker.lost(),
+            outbox.refused(),
+            self._events_forever(outbox),
+            self._births_forever(outbox),
+            self._ports_forever(outbox),
+            self._metrics_forever(outbox),
+            self._wait_for_silence(),
+        ]
+
+    async def _farewell(self, outbox: Outbox) -> None:
+        """Told to stop: wait a moment for acknowledgements, and say that it is meant."""
+        with contextlib.suppress(TimeoutError, aiomqtt.MqttError, BrokerError):
+            async with asyncio.timeout(FAREWELL_S):
+                await outbox.emptied()
+                said = self._status("offline", "stopped")
+                await outbox.document(self._status_topic, said, FAREWELL_S)
+
+    # Events.
+
+    async def _events_forever(self, outbox: Outbox) -> None:
+        names = self._cursor.names
+        backoff = Backoff(DAEMON_AWAY_MOST_S)
+        while True:
+            began_s = time.monotonic()
+            try:
+                async for entries in self._link.follow(names):
+                    self._tell_guard("up")
+                    for entry in entries:
+                        await outbox.event(entry)
+                        self._ports.heard(entry["kind"])
+                    if entries:
+                        names = advanced(names, entries[-1]["id"])
+                        await self._pace(len(entries))
+            except (BrokerError, aiomqtt.MqttError):
+                raise
+            except TapsentinelError as error:
+                self._health.problems["daemon"] = clip(f"the log is not readable: {error}")
+                _log.warning("%s", error)
+            self._tell_guard("down")
+            await asyncio.sleep(backoff.failed(0.5, time.monotonic() - began_s))
+
+    async def _pace(self, count: int) -> None:
+        if self._mqtt.per_second:
+            await asyncio.sleep(count / self._mqtt.per_second)
+
+    def _tell_guard(self, state: str) -> None:
+        if state == "up":
+            self._health.problems.pop("daemon", None)
+        if state != self._guard:
+            self._guard = state
+            self._guard_changed.set()
+
+    # What is retained, and what is told at an interval.
+
+    async def _births_forever(self, outbox: Outbox) -> None:
+        while True:
+            self._guard_changed.clear()
+            said = self._status("online", "connected")
+            await outbox.document(self._status_topic, said, self._ack_timeout_s)
+            await self._guard_changed.wait()
+
+    async def _ports_forever(self, outbox: Outbox) -> None:
+        self._ports.begin()
+        while True:
+            with contextlib.suppress(TapsentinelError):
+                ports = await self._link.ask("ports")
+                self._health.problems["ports"] = self._ports.problem
+                for topic, state in self._ports.plan(ports).items():
+                    await outbox.document(topic, state, self._ack_timeout_s)
+                    self._ports.told(topic, state)
+            await self._ports.next_look(self._mqtt.ports_interval_ns / SECOND_NS)
+
+    async def _metrics_forever(self, outbox: Outbox) -> None:
+        topic = topics.metrics(self._host, self._mqtt.root)
+        while True:
+            with contextlib.suppress(TapsentinelError):
+                status, ports = await self._link.ask("status"), await self._link.ask("ports")
+                now = event.rfc3339(time.time_ns())
+                said = documents.metrics_document(self._host, now, status, ports, self._told())
+                await outbox.document(topic, orjson.dumps(said), self._ack_timeout_s, retain=False)
+            await asyncio.sleep(self._mqtt.metrics_interval_ns / SECOND_NS)
+
+    async def _wait_for_silence(self) -> None:
+        """Ends a connection over which nothing is acknowledged."""
+        while self._window.oldest_ns(time.monotonic_ns()) < self._mqtt.ack_timeout_ns:  # noqa: ASYNC110
+            await asyncio.sleep(min(1.0, self._ack_timeout_s / 4))
+        raise BrokerError(
+            f"the broker takes messages and has acknowledged none for {self._ack_timeout_s:g} s"
+        )
+
+    def _status(self, state: str, reason: str) -> bytes:
+        return orjson.dumps(
+            {
+                "version": documents.VERSION,
+                "host": self._host,
+                "state": state,
+                "reason": reason,
+                "guard": self._guard if state == "online" else "unknown",
+                "since": event.rfc3339(time.time_ns()),
+                "program": __version__,
+            }
+        )
+
+    @property
+    def _status_topic(self) -> str:
+        return topics.status(self._host, self._mqtt.root)
+
+    # What is said of ourselves.
+
+    def _told(self) -> dict[str, Any]:
+        cursor = self._cursor.names[0] if self._cursor.names else ""
+        self._health.problems["disk"] = self._cursor.problem or ""
+        return self._health.report(
+            cursor,
+            self._acknowledged_before + self._window.acknowledged,
+            len(self._window),
+            self._window.oldest_ns(time.monotonic_ns()),
+        )
+
+    async def _report(self) -> None:
+        with contextlib.suppress(TapsentinelError):
+            await self._link.ask("report", **self._told())
+
+    async def _report_forever(self) -> None:
+        while True:
+            self._news.clear()
+            await self._report()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), REPORT_S)
+
+    async def _sync_forever(self) -> None:
+        synced: tuple[str, ...] = ()
+        while True:
+            await asyncio.sleep(SYNC_S)
+            if self._cursor.names != synced:
+                synced = self._cursor.names
+                await asyncio.to_thread(self._cursor.sync)
