@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a guest's frame to a subscriber, through the real guard, daemon and publisher."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.harness.blast import Blast
+from tests.harness.broker import LOOPBACK, PUBLISHER, Listener, Mosquitto
+from tests.harness.daemon import COMMAND, Tables
+from tests.harness.frames import Bpdu, bpdu
+from tests.harness.guarded import OFFENDER, Scene, bpdu_frames, guarded, needs_daemon
+from tests.harness.publisher import READERS, USER
+from tests.harness.waiting import wait_until
+
+pytestmark = needs_daemon
+
+FLOOD = 300_000
+
+
+def told(broker: Mosquitto, state: Path, action: str) -> Tables:
+    return {
+        "checks.bpdu": {"action": action},
+        "fuse": {"max_quarantined": "100%"},
+        "control": {"readers": READERS},
+        "events": {"host": PUBLISHER},
+        "mqtt": {
+            "enabled": True,
+            "host": LOOPBACK,
+            "port": broker.port,
+            "ca_file": str(broker.authority.certificate),
+            "cert_file": str(broker.certificate),
+            "key_file": str(broker.key),
+            "user": USER,
+            "state_dir": str(state),
+        },
+    }
+
+
+@contextlib.contextmanager
+def publishing(broker: Mosquitto, action: str) -> Iterator[tuple[Scene, subprocess.Popen[bytes]]]:
+    state = broker.directory / "publisher"
+    state.mkdir()
+    shutil.chown(state, USER)
+    with guarded(told(broker, state, action), taps=[OFFENDER]) as scene:
+        scene.sentinel.directory.chmod(0o755)
+        with (broker.directory / "publisher.log").open("ab") as log:
+            words = [str(COMMAND), "mqtt", "--config", str(scene.sentinel.config)]
+            publisher = subprocess.Popen(words, stdout=log, stderr=log)
+        try:
+            yield scene, publisher
+        finally:
+            publisher.kill()
+            publisher.wait()
+
+
+def kinds(listener: Listener, prefix: str) -> list[dict[str, Any]]:
+    return [one for one in listener.events() if one["type"].startswith(f"tapsentinel.{prefix}")]
+
+
+def test_who_subscribes_knows_within_a_second(broker: Mosquitto, listener: Listener) -> None:
+    with publishing(broker, "quarantine") as (scene, _):
+        ports = f"/ports/{OFFENDER}"
+        wait_until(lambda: listener.on(ports), 30, "the port's state")
+        assert json.loads(listener.on(ports)[-1])["state"] == "watched"
+        scene.tap(OFFENDER).write(bpdu(Bpdu.STP))
+        began = time.monotonic()
+        wait_until(lambda: kinds(listener, "quarantine.set"), 10, "the cut")
+        took_s = time.monotonic() - began
+        (incident,) = kinds(listener, "incident.opened")
+        assert incident["subject"] == OFFENDER
+        assert incident["data"]["body"]["verdict"] == "latched"
+        wait_until(
+            lambda: json.loads(listener.on(ports)[-1])["state"] == "quarantined", 10, "the state"
+        )
+        assert json.loads(listener.on(ports)[-1])["quarantine"]["cause"] == "bpdu"
+        wait_until(
+            lambda: scene.sentinel.json("status")["mqtt"].get("state") == "connected",
+            10,
+            "the report",
+        )
+        assert scene.sentinel.json("status")["problems"] == []
+        shown = scene.sentinel.cli("status").stdout
+        assert f"connected to {LOOPBACK}:{broker.port} by MQTT 5" in shown
+        assert took_s < 1
+
+
+def test_a_flood_is_a_handful_of_events_with_exact_totals(
+    broker: Mosquitto, listener: Listener
+) -> None:
+    with publishing(broker, "drop") as (scene, publisher):
+        wait_until(lambda: listener.on("/status"), 30, "the publisher")
+        before = memory_bytes(publisher.pid)
+        with Blast(scene.tap(OFFENDER), bpdu_frames(), FLOOD) as blast:
+            sent = blast.wait()
+
+        def total() -> int:
+            return max(
+                (one["data"]["body"]["frames"] for one in kinds(listener, "incident")), default=0
+            )
+
+        wait_until(lambda: total() == sent.frames, 60, "the total", 0.1)
+        events = [one for one in listener.events() if one.get("subject") == OFFENDER]
+        assert len(events) < 20
+        assert memory_bytes(publisher.pid) < before + (8 << 20)
+
+
+def memory_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024

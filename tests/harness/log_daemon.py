@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon without a guard: the real journal, scribe and control socket, in a process.
+
+    python -m tests.harness.log_daemon DIRECTORY GROUP
+
+Takes lines from stdin: `ports NAME…` says which ports there are; `COUNT RATE` appends so
+many events (at most so many a second, 0: at once) and answers with the number of the
+last. It can be killed at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sentinel.control import ControlServer
+from sentinel.effect import Log
+from sentinel.event import Event, Json
+from sentinel.journal import Journal
+from sentinel.protocol import Report
+from sentinel.publisher_view import Heard, publisher_document, publisher_problems
+from sentinel.scribe import Scribe
+from sentinel.vm import VmIdentity
+from tests.harness.canned_control import CannedDaemon, port
+
+BATCH = 500
+VM = VmIdentity(uuid="1f1f6c2a-65c0-4c39-b9c3-51d3b4f33d6d", name="web-1", source="libvirt")
+
+
+class LogDaemon(CannedDaemon):
+    """Set answers, but for the log and the publisher."""
+
+    def __init__(self, scribe: Scribe) -> None:
+        super().__init__()
+        self._scribe = scribe
+        self._heard: Heard | None = None
+        self._since_ns = time.time_ns()
+
+    async def status(self) -> object:
+        now_ns = time.time_ns()
+        told = publisher_document(self._heard, True, await self.last_seq(), now_ns)
+        problems = publisher_problems(told, now_ns, self._since_ns)
+        return {**self.status_answer, "mqtt": told, "problems": problems}
+
+    async def report(self, report: Report) -> object:
+        self._heard = Heard(report, time.time_ns())
+        return {}
+
+    async def last_seq(self) -> int:
+        return await self._scribe.ask(lambda journal: journal.last_seq())
+
+    async def resume(self, ids: Sequence[str]) -> int | None:
+        return await self._scribe.ask(lambda journal: journal.resume(ids))
+
+    async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
+        entries = await self._scribe.ask(lambda journal: journal.events_after(cursor, limit))
+        return [entry.to_dict() for entry in entries]
+
+
+def event(number: int) -> Event:
+    """One that is about as large as an incident's update."""
+    body: dict[str, Json] = {
+        "id": number, "check": "bpdu", "detail": "rstp", "mac": "fa:16:3e:24:e7:22",
+        "opened_wall_ns": time.time_ns(), "updated_wall_ns": time.time_ns(),
+        "closed_wall_ns": None, "frames": number, "action": "quarantine", "verdict": "latched",
+        "frame_hex": "0180c2000000fa163e24e722" * 3, "uplink": False, "evidence": [],
+        "summary": f"VM web-1 sent spanning tree into tap{number % 7}.",
+    }  # fmt: skip
+    return Event("incident.updated", time.time_ns(), f"tap{number % 7}", number % 7 + 1, VM, body)
+
+
+async def serve(directory: Path, readers: int) -> None:
+    journal = Journal(directory / "journal.db", 10**18, 4 * 10**9, host="hv-1")
+    server: ControlServer | None = None
+
+    def written() -> None:
+        if server is not None:
+            server.wake_watchers()
+
+    scribe = Scribe(journal, written)
+    daemon = LogDaemon(scribe)
+    server = ControlServer(directory / "control.sock", None, daemon, readers=readers)
+    scribe.start()
+    await server.start()
+    print("ready", flush=True)
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), sys.stdin
+    )
+    while line := await reader.readline():
+        if line.startswith(b"ports"):
+            names = line.decode().split()[1:]
+            daemon.ports_answer = [port(name, at + 1) for at, name in enumerate(names)]
+            print("ports", flush=True)
+            continue
+        count, rate = map(int, line.split())
+        for start in range(0, count, BATCH):
+            some = range(start, min(start + BATCH, count))
+            assert await scribe.persist([Log(event(number)) for number in some])
+            print(await scribe.ask(lambda journal: journal.last_seq()), flush=True)
+            await asyncio.sleep(BATCH / rate if rate else 0)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
