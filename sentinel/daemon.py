@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import grp
 import logging
 import os
 import signal
@@ -25,12 +24,12 @@ from sentinel.attachments import Attachments
 from sentinel.audits import Audits
 from sentinel.config import Config, default_config, parse_config
 from sentinel.control import ControlServer
+from sentinel.control_peer import group_gid
 from sentinel.cuts import cut_of
 from sentinel.decode import Counters, KernelConfig, decode_event
 from sentinel.effect import Effect, Log, Open, Shut
 from sentinel.engine import Engine, kernel_config
 from sentinel.errors import KernelError
-from sentinel.event_gate import EventGate
 from sentinel.identity import IdentityFollower, IdentityResolver, SourceWatch
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Inventory, Renamed
 from sentinel.journal import Journal
@@ -71,11 +70,7 @@ class Daemon:
         service_vids = frozenset(config.audit.service_vlans)
         self.inventory = Inventory(config.ports, config.checks.size.mtu, service_vids)
         self.engine = Engine(config, self.inventory.devices())
-        self.scribe = Scribe(
-            journal,
-            self._written,
-            EventGate(config.events.log_per_port_per_second, config.events.log_per_host_per_second),
-        )
+        self.scribe = Scribe(journal, self._written, config.events)
         self.attachments = Attachments(guard, self._attached, self._failed)
         self.links = LinkFollower(self._resync, self._link, self._link_gone)
         self.resolver = IdentityResolver()
@@ -83,9 +78,9 @@ class Daemon:
         self.ring = Ring(guard.maps.fd("tap_ring"))
         self.control = ControlServer(
             Path(config.paths.control_socket),
-            _group_id(config.control.group),
+            group_gid(config.control.group),
             Answers(self),
-            readers=_group_id(config.control.readers),
+            readers=group_gid(config.control.readers),
         )
         self._kernel_config: KernelConfig | None = None
         self._adopted: set[str] = set()
@@ -302,7 +297,6 @@ class Daemon:
             ticks += 1
             await self.scribe.tend(time.time_ns(), is_due=ticks % PRUNE_EVERY_TICKS == 0)
             await self._tick()
-            await self.scribe.tick()
             if interval_s is not None:
                 notify("WATCHDOG=1")
 
@@ -356,13 +350,6 @@ class Daemon:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _log.error("unexpected: %s", task.exception(), exc_info=task.exception())
-
-
-def _group_id(name: str) -> int | None:
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        return None
 
 
 def main(config_file: Path | None) -> int:

@@ -141,17 +141,7 @@ class Release(_Request, frozen=True, tag="release"):
 
 
 Request = (
-    Ping
-    | Status
-    | Ports
-    | Show
-    | Dhcp
-    | Audit
-    | Incidents
-    | Watch
-    | Report
-    | Quarantine
-    | Release
+    Ping | Status | Ports | Show | Dhcp | Audit | Incidents | Watch | Report | Quarantine | Release
 )
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)

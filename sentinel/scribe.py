@@ -19,6 +19,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from sentinel import event
+from sentinel.config import EventsConfig
 from sentinel.effect import (
     Effect,
     EndCut,
@@ -60,9 +61,9 @@ class Scribe:
     """
 
     def __init__(
-        self, journal: Journal, on_written: Callable[[], None], gate: EventGate | None = None
+        self, journal: Journal, on_written: Callable[[], None], rates: EventsConfig | None = None
     ) -> None:
-        """`on_written` is called in the event loop after a batch; `gate` bounds events."""
+        """`on_written` is called in the event loop after a batch; `rates` bound events."""
         self._journal = journal
         self._on_written = on_written
         self._waiting: list[Effect] = []
@@ -70,7 +71,9 @@ class Scribe:
         self._wake = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._incident_ids: dict[int, int] = {}
-        self._gate = gate
+        self._gate: EventGate | None = None
+        if rates is not None:
+            self._gate = EventGate(rates.log_per_port_per_second, rates.log_per_host_per_second)
         self._task: asyncio.Task[None] | None = None
         self.lost = 0
         """Effects that found no room to wait."""
@@ -133,18 +136,15 @@ class Scribe:
         finally:
             self._on_written()
 
-    async def tick(self) -> None:
-        """Write what was over the rate and is due."""
-        if self._gate is not None and self._gate.holds:
-            await self._in_thread(lambda: self._write([]))
-            self._on_written()
-
     async def ask(self, question: Callable[[Journal], T]) -> T:
         """What the journal says. Raises JournalError."""
         return await self._in_thread(lambda: question(self._journal))
 
     async def tend(self, now_wall_ns: int, *, is_due: bool) -> None:
-        """Keep the journal within its bounds if that is due, or if rows wait for the disk."""
+        """Keep the journal within its bounds if that is due, or if rows wait for the disk.
+
+        And write what was over the rate and may be told by now.
+        """
 
         def look(journal: Journal) -> None:
             if is_due or journal.status().pending:
@@ -152,6 +152,9 @@ class Scribe:
 
         with contextlib.suppress(JournalError):
             await self.ask(look)
+        if self._gate is not None and self._gate.holds:
+            await self._in_thread(lambda: self._write([]))
+            self._on_written()
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -12,9 +12,9 @@ import pytest
 
 from sentinel import event as events
 from sentinel import scribe as module
+from sentinel.config import EventsConfig
 from sentinel.effect import ForgetLease, IncidentKeys, Keep, KeepCut, KeepLease, Log, Open
 from sentinel.event import Kind, Moment
-from sentinel.event_gate import EventGate
 from sentinel.journal import Journal
 from sentinel.scribe import Scribe
 from tests.harness.journals import NOON_NS, event, incident, open_journal, quarantine
@@ -219,11 +219,11 @@ def test_an_incident_s_time_line_is_told_and_kept(tmp_path: Path) -> None:
 def test_what_is_over_the_rate_is_told_later_and_says_for_how_many(tmp_path: Path) -> None:
     async def play() -> list[int]:
         journal = open_journal(tmp_path / "journal.db")
-        scribe = Scribe(journal, lambda: None, EventGate(1, 1000))
+        scribe = Scribe(journal, lambda: None, EventsConfig(log_per_port_per_second=1))
         scribe.start()
         gone = events.port_gone(NOON_NS, "tap0", 7, None, role="port")
         assert await scribe.persist([Log(gone)] * 50)
-        await scribe.tick()
+        await scribe.tend(NOON_NS, is_due=False)
         told = await scribe.ask(lambda kept: kept.events_after(0))
         counts = [one.event.body.get("stands_for", 1) for one in told]
         assert len(counts) <= 11
