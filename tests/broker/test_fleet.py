@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sentinel.mqtt.fleet import entry_of
-from tests.harness.broker import ACL, Listener, Mosquitto
+from tests.broker.test_publish import expect_all
+from tests.harness.broker import ACL, LOOPBACK, Listener, Mosquitto, listening
 from tests.harness.publisher import COMMAND, Host
 from tests.harness.waiting import wait_until
 
@@ -62,6 +63,26 @@ def test_who_may_not_read_is_told_so(broker: Mosquitto, listener: Listener, host
     done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 2
     assert "mqtt.host: is empty: there is no broker to ask" in done.stderr
+
+
+def test_a_broker_above_is_told_by_a_bridge(broker: Mosquitto, host: Host) -> None:
+    bridge = (
+        f"connection below\naddress {LOOPBACK}:{broker.plain_port}\n"
+        "topic tapsentinel/# in 1\ncleansession false\nrestart_timeout 1"
+    )
+    with Mosquitto(bridge) as above, listening(above) as listener:
+        wait_until(lambda: "below" in broker.log_file.read_text(), 20, "the bridge")
+        host.start_daemon()
+        host.append(1000)
+        host.start()
+        expect_all(listener, 1000)
+        broker.stop()
+        host.append(500)
+        broker.start()
+        wait_until(lambda: len(set(listener.ids)) == 1500, 60, "what came meanwhile", 0.1)
+        first = [*dict.fromkeys(listener.ids)]
+        assert first == sorted(first, key=lambda one: int(one.split("-")[1]))
+        wait_until(lambda: b'"online"' in listener.on("/status")[-1], 20, "the birth")
 
 
 @pytest.mark.parametrize("raw", [b"", b"[]", b"{}", b'"x"', b'{"data":3,"type":"a"}', b"\xff"])
