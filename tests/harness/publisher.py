@@ -187,14 +187,14 @@ class Host:
         return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     def status(self) -> dict[str, Any]:
-        """The status of the daemon without a guard."""
-        done = subprocess.run(
-            [str(COMMAND), "status", "--json", "--config", str(self.config)],
-            capture_output=True,
-            check=True,
-        )
-        found: dict[str, Any] = json.loads(done.stdout)
-        return found
+        """The status of the daemon without a guard; a busy one is asked again."""
+        words = [str(COMMAND), "status", "--json", "--config", str(self.config)]
+        for _ in range(5):
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
+            if done.returncode == 0:
+                found: dict[str, Any] = json.loads(done.stdout)
+                return found
+        raise RuntimeError(done.stderr)
 
     def wait_for(self, problem: str, timeout_s: float = 30) -> None:
         """Wait until `status` tells of a problem with these words."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel import event as ev
@@ -85,6 +85,7 @@ def test_memory_is_bounded_whatever_the_names() -> None:
     assert passed + gate.holds + gate.coalesced == 3 * MOST_HELD
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3 * SECOND_NS)), max_size=300))
 def test_every_event_is_told_or_stood_for(steps: list[tuple[int, int]]) -> None:
     gate = EventGate(2, 5)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.mqtt import topics
@@ -31,6 +31,7 @@ def test_the_cursor_is_the_last_before_which_nothing_is_missing() -> None:
     assert window.oldest_ns(10**9) == 0
 
 
+@settings(deadline=None)
 @given(st.permutations(range(40)))
 def test_in_whatever_order_they_come_the_cursor_passes_none_that_is_missing(
     order: list[int],
@@ -69,6 +70,7 @@ def test_a_topic_has_as_many_levels_as_it_should_whatever_a_device_is_called() -
     assert topics.level("") == "%"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_two_names_are_two_levels(one: str, other: str) -> None:
     assert (topics.level(one) == topics.level(other)) == (one == other)
