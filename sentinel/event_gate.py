@@ -84,6 +84,8 @@ class EventGate:
     def _due(self, now_ns: int) -> list[Event]:
         due: list[Event] = []
         for cause in list(self._held):
+            if self._host is not None and self._host.left < 1 and self._host.at_ns == now_ns:
+                break  # nobody's turn, however many wait
             if self._take(cause[1], now_ns):
                 due.append(_standing(*self._held.pop(cause)))
         return due
