@@ -234,6 +234,10 @@ class Answers:
             "daemon": True,
         }
 
+    async def reload(self, peer: Peer) -> object:
+        """Read the configuration anew; from the return on it holds."""
+        return await self._daemon.reloads.order(peer)
+
     async def _carry_out(self, effects: list[Effect], order: Order) -> bool:
         """Kernel first, then journal; what no disk takes is kept in the pins instead."""
         daemon = self._daemon

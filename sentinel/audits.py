@@ -22,7 +22,7 @@ from sentinel.audit.finding import AuditFacts, AuditFinding, Severity
 from sentinel.audit.rules import run_audit
 from sentinel.audit.unseen import unseen_ports
 from sentinel.audit.window import LossWindow
-from sentinel.config import Config
+from sentinel.config import AuditConfig, Config
 from sentinel.decode import Counters
 from sentinel.effect import Effect
 from sentinel.engine import Engine
@@ -104,6 +104,11 @@ class Audits:
             await asyncio.wait({self._reading})
         self._apply(self._engine.audit.flush())
         self._drops.close()
+
+    def reconfigure(self, config: AuditConfig) -> None:
+        """Go by another [audit] from the next audit on, which is soon."""
+        self._config = config
+        self.changed()
 
     def changed(self) -> None:
         """Something of the host is another: audit soon."""

@@ -74,12 +74,10 @@ def _code_for(error: TapsentinelError) -> int:
 
 
 def _daemon(args: argparse.Namespace) -> int:
-    from pathlib import Path
-
     text, file = _config_text(args)
     from sentinel.daemon import main as daemon_main
 
-    return daemon_main(None if text is None else Path(file))
+    return daemon_main(file, text)
 
 
 def _mqtt(args: argparse.Namespace) -> int:
@@ -225,6 +223,17 @@ def _order(args: argparse.Namespace) -> int:
     _out(order_lines(args.command, result, time.time_ns(), _style()))
     if result.get("daemon") and not result.get("journaled"):
         _complain("done in the kernel, but not on disk yet: see the journal in `status`")
+    return DONE
+
+
+def _reload(args: argparse.Namespace) -> int:
+    from sentinel.cli_reload import ask_reload, reload_lines
+
+    document = ask_reload(args.config)
+    if args.json:
+        _out_json(document)
+    else:
+        _out(reload_lines(_decoded(document), _style()))
     return DONE
 
 
@@ -380,6 +389,7 @@ _RUN: dict[str, Callable[[argparse.Namespace], int]] = {
     "watch": _watch,
     "quarantine": _order,
     "release": _order,
+    "reload": _reload,
     "config": _config_check,
     "doctor": _doctor,
     "disarm": _disarm,

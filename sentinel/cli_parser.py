@@ -76,6 +76,8 @@ def _grammar() -> argparse.ArgumentParser:
     release.add_argument("port", metavar="PORT")
     _takes_reason(release)
 
+    _command(commands, "reload", "have the daemon read its configuration anew, without a gap")
+
     config = commands.add_parser("config", help="the configuration", epilog=EXIT_CODES)
     jobs = config.add_subparsers(
         dest="job", metavar="check", required=True, prog="tapsentinel config"

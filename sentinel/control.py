@@ -30,11 +30,13 @@ from sentinel.protocol import (
     Audit,
     Dhcp,
     Incidents,
+    Order,
     Peer,
     Ping,
     Ports,
     Quarantine,
     Release,
+    Reload,
     Report,
     Request,
     Show,
@@ -95,6 +97,9 @@ class Handler(Protocol):
     async def release(self, port: str, reason: str, peer: Peer) -> object:
         """End a port's quarantine."""
 
+    async def reload(self, peer: Peer) -> object:
+        """Read the configuration anew. Raises RefusedError if it cannot be taken."""
+
     async def last_seq(self) -> int:
         """The number of the newest event; 0 if there is none."""
 
@@ -134,7 +139,7 @@ class ControlServer:
         self._limits = limits or Limits()
         self._listening: socket.socket | None = None
         self._acceptor: asyncio.Task[None] | None = None
-        self._clients: dict[asyncio.Task[None], int] = {}
+        self._clients: dict[asyncio.Task[None], Peer] = {}
         self._orders: set[asyncio.Task[object]] = set()
         self._wakes: set[asyncio.Event] = set()
         self._views = asyncio.Semaphore(4)
@@ -164,6 +169,13 @@ class ControlServer:
             self._listening.close()
             self._listening = None
         self._place.close()
+
+    def allow(self, group: int | None, readers: int | None) -> None:
+        """Go by other groups; hang up on whoever may not look any more."""
+        self._group, self._readers = group, readers
+        for task, peer in self._clients.items():
+            if not peer.may_look(group, readers):
+                task.cancel()
 
     def wake_watchers(self) -> None:
         """New events stand in the journal. Cheap: call it as often as there are any."""
@@ -198,7 +210,7 @@ class ControlServer:
             _turn_away(connection, _NO_RIGHT)
             self._tell_refused(peer)
             return
-        mine = sum(1 for uid in self._clients.values() if uid == peer.uid)
+        mine = sum(1 for client in self._clients.values() if client.uid == peer.uid)
         too_many = len(self._clients) >= self._limits.clients
         if too_many or (peer.uid != 0 and mine >= self._limits.clients_per_uid):
             self.counters.turned_away += 1
@@ -212,7 +224,7 @@ class ControlServer:
             )
             return
         task = asyncio.create_task(self._serve(connection, peer), name="control client")
-        self._clients[task] = peer.uid
+        self._clients[task] = peer
         task.add_done_callback(self._clients.pop)
 
     def _tell_refused(self, peer: Peer) -> None:
@@ -312,11 +324,11 @@ class ControlServer:
         """
         try:
             match request:
-                case Quarantine() | Release() if not peer.may_order(self._group):
+                case Quarantine() | Release() | Reload() if not peer.may_order(self._group):
                     self.counters.refused += 1
                     self._tell_refused(peer)
                     return _NO_ORDERS
-                case Quarantine() | Release():
+                case Quarantine() | Release() | Reload():
                     if _hung_up(writer):
                         return None
                     order = asyncio.create_task(self._order(request, peer))
@@ -335,12 +347,14 @@ class ControlServer:
                 envelope.INTERNAL, "the daemon failed at this request: see its log"
             )
 
-    async def _order(self, order: Quarantine | Release, peer: Peer) -> object:
+    async def _order(self, order: Order, peer: Peer) -> object:
         match order:
             case Quarantine(port=port, for_ns=hold_ns, reason=reason):
                 return await self._handler.quarantine(port, hold_ns, reason, peer)
             case Release(port=port, reason=reason):
                 return await self._handler.release(port, reason, peer)
+            case Reload():
+                return await self._handler.reload(peer)
 
     async def _view(self, request: Request) -> object:
         match request:

@@ -40,6 +40,10 @@ class CutBook:
         self._active: dict[int, Quarantine] = {}
         self._away: list[Quarantine] = []
 
+    def reconfigure(self, hold: HoldConfig) -> None:
+        """Hold cuts that begin from now on so long; those of before keep their time."""
+        self._hold = hold
+
     def active(self, ifindex: int) -> Quarantine | None:
         """The quarantine of a port, if it is cut."""
         return self._active.get(ifindex)

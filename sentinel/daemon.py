@@ -22,7 +22,7 @@ from sentinel.accounts import Accounts
 from sentinel.answers import Answers
 from sentinel.attachments import Attachments
 from sentinel.audits import Audits
-from sentinel.config import Config, default_config, parse_config
+from sentinel.config import Config, parse_config
 from sentinel.control import ControlServer
 from sentinel.control_peer import group_gid
 from sentinel.cuts import cut_of
@@ -39,6 +39,7 @@ from sentinel.loader.guard import Guard
 from sentinel.loader.ring import BATCH_RECORDS, Ring
 from sentinel.netlink import LinkFollower
 from sentinel.notify import notify, notify_compiling, watchdog_interval_s
+from sentinel.reload import THE_DEFAULTS, Reloads
 from sentinel.scribe import Scribe
 from sentinel.terminal import harmless
 from sentinel.vm import VmIdentity
@@ -62,7 +63,10 @@ _log = logging.getLogger("tapsentinel")
 class Daemon:
     """One guard, one journal, one socket."""
 
-    def __init__(self, config: Config, config_file: str, guard: Guard, journal: Journal) -> None:
+    def __init__(
+        self, config: Config, config_file: str, file: Path, guard: Guard, journal: Journal
+    ) -> None:
+        """`config_file` is what is told of it, `file` where it is looked for at a reload."""
         self.config = config
         self.config_file = config_file
         self.guard = guard
@@ -95,6 +99,7 @@ class Daemon:
             config, guard, self.engine, self.inventory, self.resolver, self.counters, self.apply
         )
         self.sources = SourceWatch(self.resolver, self._sources_changed)
+        self.reloads = Reloads(self, file)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -102,7 +107,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        loop.add_signal_handler(signal.SIGHUP, self.reloads.hang_up)
         self.scribe.start()
         await self.accounts.take_over()
         self.attachments.start()
@@ -117,7 +122,7 @@ class Daemon:
         await self.leases.start(self._adopted)
         await self.sources.start()
         await self.control.start()
-        self._spawn(self.audits.start())
+        self.spawn(self.audits.start())
         self.apply(
             [
                 Log(
@@ -146,9 +151,6 @@ class Daemon:
                 task.cancel()
             await self._close()
 
-    def _hang_up(self) -> None:
-        _log.warning("SIGHUP: a changed configuration needs a restart; the guard stays meanwhile")
-
     async def _close(self) -> None:
         notify("STOPPING=1")
         asyncio.get_running_loop().remove_reader(self.ring.fd)
@@ -170,29 +172,30 @@ class Daemon:
     # Links, identities, attachments.
 
     def _resync(self, links: list[LinkFacts]) -> None:
-        self._changes(self.inventory.replace_links(links))
+        self.take_changes(self.inventory.replace_links(links))
         self.audits.changed()
 
     def _link(self, link: LinkFacts) -> None:
         if self.inventory.links().get(link.ifindex) == link:
             return
-        self._changes(self.inventory.update_link(link))
+        self.take_changes(self.inventory.update_link(link))
         self.audits.changed()
 
     def _link_gone(self, ifindex: int) -> None:
-        self._changes(self.inventory.remove_link(ifindex))
+        self.take_changes(self.inventory.remove_link(ifindex))
         self.audits.changed()
 
     def _sources_changed(self) -> None:
-        self._changes(self.inventory.set_ovs(self.resolver.ovs_facts))
+        self.take_changes(self.inventory.set_ovs(self.resolver.ovs_facts))
         self.audits.changed()
 
     def _identity(self, name: str, vm: VmIdentity) -> None:
         device = self.inventory.by_name(name)
         if device is not None:
-            self._changes(self.inventory.set_identity(device.ifindex, vm))
+            self.take_changes(self.inventory.set_identity(device.ifindex, vm))
 
-    def _changes(self, changes: Iterable[Change]) -> None:
+    def take_changes(self, changes: Iterable[Change]) -> None:
+        """Have the guard follow what changed of the watched devices."""
         for change in changes:
             device = change.device
             match change:
@@ -211,14 +214,14 @@ class Daemon:
                 case Changed():
                     self.attachments.change(device)
             self.apply(self.engine.change(change, time.time_ns()))
-        self._write_config()
+        self.write_config()
 
     def _follow_identity(self, device: Device) -> None:
         if device.role == "port":
             self.identities.follow([device.name])
 
-    def _write_config(self) -> None:
-        """The fuse is a share of the watched ports."""
+    def write_config(self) -> None:
+        """Tell the programs what holds; the fuse is a share of the watched ports."""
         wanted = kernel_config(self.config, self.engine.watched_ports())
         if wanted != self._kernel_config:
             self.guard.maps.write_config(wanted)
@@ -275,7 +278,7 @@ class Daemon:
             self.apply(self.engine.record(record, record.time_ns + wall_minus_monotonic_ns))
             is_latched |= record.verdict == "latched"
         if is_latched:
-            self._spawn(self.accounts.settle())
+            self.spawn(self.accounts.settle())
         if len(records) == BATCH_RECORDS:
             asyncio.get_running_loop().call_soon(self._read_ring)
 
@@ -341,7 +344,8 @@ class Daemon:
     def _written(self) -> None:
         self.control.wake_watchers()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Have something done that nobody waits for."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -352,10 +356,10 @@ class Daemon:
             _log.error("unexpected: %s", task.exception(), exc_info=task.exception())
 
 
-def main(config_file: Path | None) -> int:
+def main(file: str, text: str | None) -> int:
     """Run the daemon in the foreground; its exit code. Raises TapsentinelError at start.
 
-    `config_file` None: the defaults hold.
+    `text` is what `file` holds; None: there is none, and the defaults hold.
     """
     logging.basicConfig(
         stream=sys.stderr,
@@ -363,11 +367,8 @@ def main(config_file: Path | None) -> int:
         # journald writes the time itself.
         format="%(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(message)s",
     )
-    if config_file is None:
-        config, name = default_config(), "the defaults"
-    else:
-        name = str(config_file)
-        config = parse_config(config_file.read_text(encoding="utf-8"), name)
+    name = THE_DEFAULTS if text is None else file
+    config = parse_config(text or "", name)
     if os.geteuid() != 0:
         raise KernelError("the daemon loads BPF programs: run it as root, or by its systemd unit")
     guard = Guard(
@@ -381,17 +382,17 @@ def main(config_file: Path | None) -> int:
         armed = guard.arm()
         if armed.carried:
             _log.warning("%d quarantines taken over from another version", armed.carried)
-        asyncio.run(_serve(config, name, guard))
+        asyncio.run(_serve(config, name, Path(file), guard))
     finally:
         guard.close()
     return 0
 
 
-async def _serve(config: Config, config_file: str, guard: Guard) -> None:
+async def _serve(config: Config, config_file: str, file: Path, guard: Guard) -> None:
     journal = Journal(
         config.paths.journal_db,
         config.journal.max_age_ns,
         config.journal.max_size_bytes,
         host=config.events.host or None,
     )
-    await Daemon(config, config_file, guard, journal).run()
+    await Daemon(config, config_file, file, guard, journal).run()

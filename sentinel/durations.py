@@ -87,6 +87,23 @@ def format_duration(duration_ns: int) -> str:
     return "0s"
 
 
+def format_duration_exactly(duration_ns: int) -> str:
+    """Text that `parse_duration` reads back: "1h30m", "86400s" is "1d"; "0s" for nothing."""
+    parts, rest = [], duration_ns
+    for unit, unit_ns in _UNITS_NS.items():
+        count, rest = divmod(rest, unit_ns)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+def format_size(size_bytes: int) -> str:
+    """Text that `parse_size` reads back, in the largest unit that leaves nothing over."""
+    units = sorted(_SIZES.items(), key=lambda each: each[1], reverse=True)
+    unit, unit_bytes = next(each for each in units if size_bytes % each[1] == 0)
+    return f"{size_bytes // unit_bytes}{unit}"
+
+
 def parse_size(text: str) -> int:
     """Bytes of a size such as "256MB" (decimal) or "1GiB" (binary).
 

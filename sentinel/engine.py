@@ -79,6 +79,14 @@ class Engine:
         self._losses_told: set[tuple[int, str]] = set()
         """Where frames that are too large were lost, by (ifindex, place)."""
 
+    def reconfigure(self, config: Config) -> None:
+        """Go by another configuration from now on; what is cut and open stays as it is."""
+        self._config = config
+        self.hold = config.hold
+        self.cuts.reconfigure(config.hold)
+        self.audit.accept(config.audit.accepted)
+        self._fuse_told.clear()
+
     def change(self, change: Change, now_ns: int, is_shut: bool = False) -> Iterator[Effect]:
         """Take a change of the inventory, after the guard followed it.
 

@@ -50,6 +50,7 @@ class Kind(StrEnum):
     JOURNAL_FULL = "journal.full"
     JOURNAL_RECOVERED = "journal.recovered"
     CONFIG_LOADED = "config.loaded"
+    CONFIG_REFUSED = "config.refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,11 +349,6 @@ def journal_recovered(time_ns: int, *, waited_ns: int, kept: int, lost: int) -> 
     message = f"{kept} entries had waited for the disk and are written, {lost} are lost"
     body = bodies.JournalRecovered(message, waited_ns, kept, lost)
     return _of_host(Kind.JOURNAL_RECOVERED, time_ns, body)
-
-
-def config_loaded(time_ns: int, *, file: str, actions: Mapping[str, str]) -> Event:
-    """Tell which configuration holds, and each check's action in it."""
-    return _of_host(Kind.CONFIG_LOADED, time_ns, bodies.ConfigLoaded(file, dict(actions)))
 
 
 def _whom(cause: str, uid: int | None) -> str:

@@ -179,11 +179,42 @@ class JournalRecovered:
 
 
 @dataclass(frozen=True, slots=True)
-class ConfigLoaded:
-    """`config.loaded`: which configuration holds, and each check's action in it."""
+class ConfigChange:
+    """A key of the configuration that has another value; both as the file writes them."""
 
+    key: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigLoaded:
+    """`config.loaded`: which configuration holds from now on, and each check's action in it."""
+
+    message: str
     file: str
     actions: dict[str, str]
+    by: str
+    """ "order", or "SIGHUP", whose sender nobody knows."""
+    uid: int | None
+    pid: int | None
+    changes: tuple[ConfigChange, ...]
+    unlisted: int
+    """Changes that are not among `changes`: they were too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigRefused:
+    """`config.refused`: a changed configuration was not taken; the one of before holds."""
+
+    message: str
+    file: str
+    key: str
+    """What is wrong: a key, a line; empty for the file as a whole."""
+    problem: str
+    by: str
+    uid: int | None
+    pid: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +245,7 @@ BODIES: Final[dict[str, tuple[type, ...]]] = {
     "journal.full": (JournalFull,),
     "journal.recovered": (JournalRecovered,),
     "config.loaded": (ConfigLoaded,),
+    "config.refused": (ConfigRefused,),
 }
 """By kind, what its body may be."""
 
@@ -230,7 +262,7 @@ def members(body: object) -> dict[str, Any]:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, Moment):
+    if isinstance(value, Moment | ConfigChange):
         return members(value)
     if isinstance(value, tuple | list):
         return [_plain(one) for one in value]

@@ -49,13 +49,17 @@ class EventGate:
     """Lets events through at a rate; holds the latest of each cause of those beyond it."""
 
     def __init__(self, per_port_per_s: float, per_host_per_s: float) -> None:
-        self._per_port = per_port_per_s
-        self._per_host = per_host_per_s
+        self.set_rates(per_port_per_s, per_host_per_s)
         self._ports: dict[str, _Bucket] = {}
         self._host: _Bucket | None = None
         self._held: dict[_Cause, tuple[Event, int]] = {}
         self.coalesced = 0
         """Events that others stand for, ever."""
+
+    def set_rates(self, per_port_per_s: float, per_host_per_s: float) -> None:
+        """Let events through at other rates from now on; what waits goes on waiting."""
+        self._per_port = per_port_per_s
+        self._per_host = per_host_per_s
 
     @property
     def holds(self) -> int:

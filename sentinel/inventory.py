@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Literal
 
-from sentinel.config import PortsConfig, TrustRule
+from sentinel.config import PortsConfig
 from sentinel.link import LinkFacts
 from sentinel.ovs import NO_OVS, OvsFacts
 from sentinel.path.book import PathBook
 from sentinel.path.graph import TEAM_KINDS, Host, Rules, SwitchKey
 from sentinel.path.step import Path
+from sentinel.port_rules import is_trusted_by, matching_pattern
 from sentinel.uplinks import Uplink, find_uplinks
 from sentinel.vm import UNKNOWN_VM, VmIdentity
 
@@ -106,10 +106,6 @@ class Inventory:
         mtu_override_bytes: int | None = None,
         service_vids: frozenset[int] = frozenset(),
     ) -> None:
-        self._ports = ports
-        self._pattern_of = lru_cache(maxsize=4096)(partial(_matching_pattern, ports))
-        self._mtu_override_bytes = mtu_override_bytes
-        self._service_vids = service_vids
         self._ovs = NO_OVS
         self._links: dict[int, LinkFacts] = {}
         self._vms: dict[int, VmIdentity] = {}
@@ -121,14 +117,24 @@ class Inventory:
         self._members: defaultdict[int, set[int]] = defaultdict(set)
         self._uplinks: dict[int, Uplink] = {}
         self._mtus: dict[SwitchKey, int] = {}
-        self._rules = Rules(
-            self._is_port, lambda name: self._pattern_of(name) is not None, ports.uplinks
-        )
-        self._book = PathBook(Host({}, self._rules))
         self.ways_found = 0
         """How often the ways to the wire were found anew."""
         self._paths: dict[int, Path] = {}
         """Of ports, as far as they were asked for since they changed."""
+        self._configure(ports, mtu_override_bytes, service_vids)
+
+    def _configure(
+        self, ports: PortsConfig, mtu_override_bytes: int | None, service_vids: frozenset[int]
+    ) -> None:
+        self._ports = ports
+        self._pattern_of = lru_cache(maxsize=4096)(partial(matching_pattern, ports))
+        self._mtu_override_bytes = mtu_override_bytes
+        self._service_vids = service_vids
+        self._rules = Rules(
+            self._is_port, lambda name: self._pattern_of(name) is not None, ports.uplinks
+        )
+        # Nothing of an earlier book: what it holds is by other rules.
+        self._book = PathBook(Host({}, self._rules))
 
     def devices(self) -> Mapping[int, Device]:
         """Watched devices by ifindex; a view that follows."""
@@ -177,18 +183,27 @@ class Inventory:
         affected = self._links.keys() | fresh.keys()
         self._forget_identities((self._links.keys() - fresh.keys()) | others)
         self._links = fresh
-        self._taps_by_master = Counter(
-            link.master
-            for link in fresh.values()
-            if link.master is not None and self._is_plain_tap(link)
-        )
-        self._others = {i: one for i, one in fresh.items() if not self._is_plain_tap(one)}
         self._members.clear()
         for link in fresh.values():
             if link.master is not None:
                 self._members[link.master].add(link.ifindex)
-        self._find_ways()
+        self._sort_links()
         return self._settle(affected, others)
+
+    def reconfigure(
+        self, ports: PortsConfig, mtu_override_bytes: int | None, service_vids: frozenset[int]
+    ) -> list[Change]:
+        """Watch what another configuration says, from now on; see `__init__`."""
+        self._configure(ports, mtu_override_bytes, service_vids)
+        self._sort_links()
+        return self._settle(self._links.keys(), set())
+
+    def _sort_links(self) -> None:
+        """Tell plain taps from all else, and find the ways anew."""
+        taps = [link for link in self._links.values() if self._is_plain_tap(link)]
+        self._taps_by_master = Counter(tap.master for tap in taps if tap.master is not None)
+        self._others = {i: one for i, one in self._links.items() if not self._is_plain_tap(one)}
+        self._find_ways()
 
     def update_link(self, link: LinkFacts) -> list[Change]:
         """Take one NEWLINK.
@@ -342,7 +357,7 @@ class Inventory:
         return frozenset(
             check
             for rule in self._ports.trusted
-            if _is_trusted_by(rule, link, vm)
+            if is_trusted_by(rule, link, vm)
             for check in rule.checks
         )
 
@@ -376,24 +391,7 @@ class Inventory:
             del self._by_name[device.name]
 
 
-def _matching_pattern(ports: PortsConfig, name: str) -> str | None:
-    if any(fnmatchcase(name, pattern) for pattern in ports.exclude):
-        return None
-    return next((one for one in ports.include if fnmatchcase(name, one)), None)
-
-
 def _leads_the_same_way(old: LinkFacts | None, new: LinkFacts | None) -> bool:
     if old is None or new is None:
         return False
     return replace(old, mac=new.mac, alias=new.alias) == new
-
-
-def _is_trusted_by(rule: TrustRule, link: LinkFacts, vm: VmIdentity) -> bool:
-    """Whether the host says so: never by a MAC seen in frames, never by a tenant's words."""
-    if rule.name is not None:
-        return fnmatchcase(link.name, rule.name)
-    if rule.mac is not None:
-        return rule.mac in (link.mac, vm.mac)
-    return rule.vm is not None and (
-        rule.vm == vm.name or (vm.uuid is not None and rule.vm.lower() == vm.uuid)
-    )

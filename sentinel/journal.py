@@ -324,6 +324,11 @@ class Journal:
         self._keeper.refuse_if_closed()
         return self._keeper.prune(now_ns)
 
+    def set_bounds(self, max_age_ns: int, max_size_bytes: int) -> None:
+        """Keep other bounds from now on; history beyond them goes with the next `prune`."""
+        self._keeper.refuse_if_closed()
+        self._keeper.set_bounds(max_age_ns, max_size_bytes)
+
     def status(self) -> JournalStatus:
         """How it does, without a query."""
         keeper = self._keeper

@@ -94,8 +94,7 @@ class JournalFile:
         if mode != "wal":
             raise sqlite3.OperationalError(f"no write-ahead log is possible here, only {mode}")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {self._limits.checkpoint_pages}")
-        connection.execute(f"PRAGMA journal_size_limit = {self._limits.wal_bytes // 2}")
+        self.set_limits(self._limits)
         self._look_once()
         if 0 < version < SCHEMA_VERSION:
             with self._transaction():
@@ -104,6 +103,12 @@ class JournalFile:
         self._identity = (status.st_dev, status.st_ino)
         self.highest_event = self._highest("event")
         self.highest_incident = self._highest("incident")
+
+    def set_limits(self, limits: Limits) -> None:
+        """Keep within other limits; touches no disk (sqlite.org, pragma.html)."""
+        self._limits = limits
+        self.connection.execute(f"PRAGMA wal_autocheckpoint = {limits.checkpoint_pages}")
+        self.connection.execute(f"PRAGMA journal_size_limit = {limits.wal_bytes // 2}")
 
     def _look_once(self) -> None:
         status = self._path.stat()

@@ -64,9 +64,6 @@ class Keeper:
         self.waiting = Waiting()
         self.epochs = Epochs(Epoch(secrets.token_hex(8), host))
         self.entries = 0
-        self._max_age_ns = max_age_ns
-        self._max_size_bytes = max_size_bytes
-        self._limits = limits_of(max_size_bytes)
         self._clock_ns = clock_ns
         with contextlib.suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -74,6 +71,7 @@ class Keeper:
         self.numbers = self._marks.numbers
         self._numbered = False
         self._file: JournalFile | None = None
+        self.set_bounds(max_age_ns, max_size_bytes)
         self._looked = Looked()
         self._error: Exception | None = None
         self._trouble_since_ns: int | None = None
@@ -84,6 +82,14 @@ class Keeper:
         self._notice: str | None = None
         self.is_closed = False
         self.flush()
+
+    def set_bounds(self, max_age_ns: int, max_size_bytes: int) -> None:
+        """Keep the history within other bounds from now on."""
+        self._max_age_ns = max_age_ns
+        self._max_size_bytes = max_size_bytes
+        self._limits = limits_of(max_size_bytes)
+        if self._file is not None:
+            self._file.set_limits(self._limits)
 
     @property
     def batch_rows(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 
 def notify(state: str) -> bool:
@@ -31,6 +32,14 @@ def watchdog_interval_s() -> float | None:
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     return int(allowed_us) / 2_000_000
+
+
+def notify_reloading() -> None:
+    """Say that the configuration is read anew; `READY=1` ends it.
+
+    The time is what a unit of Type=notify-reload waits for (sd_notify(3), systemd 253).
+    """
+    notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def notify_compiling(holds_s: float) -> None:

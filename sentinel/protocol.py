@@ -140,9 +140,12 @@ class Release(_Request, frozen=True, tag="release"):
     reason: _Reason = ""
 
 
-Request = (
-    Ping | Status | Ports | Show | Dhcp | Audit | Incidents | Watch | Report | Quarantine | Release
-)
+class Reload(_Request, frozen=True, tag="reload"):
+    """Read the configuration's file anew, and go by it."""
+
+
+Order = Quarantine | Release | Reload
+Request = Ping | Status | Ports | Show | Dhcp | Audit | Incidents | Watch | Report | Order
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 

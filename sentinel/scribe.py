@@ -19,7 +19,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from sentinel import event
-from sentinel.config import EventsConfig
+from sentinel.config import EventsConfig, JournalConfig
 from sentinel.effect import (
     Effect,
     EndCut,
@@ -135,6 +135,18 @@ class Scribe:
             return False
         finally:
             self._on_written()
+
+    def reconfigure(self, rates: EventsConfig, bounds: JournalConfig) -> None:
+        """Go by other rates and bounds, in the order of what is written."""
+
+        def take() -> None:
+            if self._gate is not None:
+                self._gate.set_rates(rates.log_per_port_per_second, rates.log_per_host_per_second)
+            with contextlib.suppress(JournalError):
+                self._journal.set_bounds(bounds.max_age_ns, bounds.max_size_bytes)
+
+        # Nobody waits for it: a disk that hangs delays no configuration.
+        self._thread.submit(take)
 
     async def ask(self, question: Callable[[Journal], T]) -> T:
         """What the journal says. Raises JournalError."""

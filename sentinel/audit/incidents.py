@@ -81,6 +81,10 @@ class AuditIncidents:
     def __len__(self) -> int:
         return len(self._open)
 
+    def accept(self, accepted: Sequence[str]) -> None:
+        """Go by other patterns of ids from the next findings on."""
+        self._accepted = tuple(accepted)
+
     @property
     def beyond(self) -> int:
         """How many findings had no room for an incident of theirs the last time."""

@@ -183,6 +183,10 @@ class CannedDaemon:
         self.orders.append(("release", port, None, reason, peer))
         return self._done(port, "watched", None)
 
+    async def reload(self, peer: Peer) -> object:
+        self.orders.append(("reload", "", None, "", peer))
+        return {"file": "c.toml", "changes": [], "attached": [], "released": [], "problems": []}
+
     async def last_seq(self) -> int:
         return len(self.events)
 

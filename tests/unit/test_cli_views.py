@@ -315,7 +315,6 @@ class TestEvents:
             event.order_refused(NOON_NS, order=EVIL, uid=7, gid=7, pid=7, problem=EVIL, times=30),
             event.daemon_started(NOON_NS, version="1", pid=7, adopted=0),
             event.journal_damaged(NOON_NS, problem=EVIL, aside=None, salvaged=0),
-            event.config_loaded(NOON_NS, file="/f", actions={"bpdu": "drop"}),
             Event(EVIL, NOON_NS, EVIL, 7, UNKNOWN_VM, {EVIL: [EVIL, {EVIL: EVIL}]}),
         ],
         ids=lambda one: ascii(str(one.kind)),

@@ -10,7 +10,11 @@ import orjson
 
 from sentinel import event as ev
 from sentinel import event_bodies as bodies
+from sentinel.config import Config
+from sentinel.errors import ConfigError
 from sentinel.event import Entry, Event, Kind, Moment
+from sentinel.event_bodies import ConfigChange
+from sentinel.event_config import Asker, config_loaded, config_refused
 from sentinel.vm import UNKNOWN_VM
 from tests.harness.journals import NOON_NS, VM, incident, quarantine
 
@@ -36,7 +40,16 @@ def all_events() -> list[Event]:
         ev.journal_damaged(NOON_NS, problem="no database", aside="/x", salvaged=3),
         ev.journal_full(NOON_NS, problem="no room"),
         ev.journal_recovered(NOON_NS, waited_ns=1, kept=2, lost=3),
-        ev.config_loaded(NOON_NS, file="/etc/x.toml", actions={"bpdu": "drop"}),
+        config_loaded(
+            NOON_NS,
+            "/etc/x.toml",
+            Config(),
+            [ConfigChange("hold.max", "1d", "2d")],
+            Asker("order", 1000, 7),
+        ),
+        config_refused(
+            NOON_NS, ConfigError("/etc/x.toml", "hold.max", "is no duration"), Asker("SIGHUP")
+        ),
     ]
 
 
