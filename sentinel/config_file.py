@@ -20,12 +20,12 @@ def read_config_file(path: Path) -> Config:
     try:
         # A pipe that nobody writes to must not hold whoever opens it.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(fd, "rb") as file:
+        try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise ConfigError(
-                    name, "", "is no regular file; put the configuration's text there"
-                )
-            raw = file.read(LARGEST_FILE_BYTES + 1)
+                raise ConfigError(name, "", "is no regular file; put the configuration there")
+            raw = _read(fd)
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         raise ConfigError(
             name, "", "does not exist; put it back (an empty file means the defaults)"
@@ -39,3 +39,10 @@ def read_config_file(path: Path) -> Config:
     except UnicodeDecodeError as error:
         raise ConfigError(name, "", f"byte {error.start} is not UTF-8: save it as such") from None
     return parse_config(text, name)
+
+
+def _read(fd: int) -> bytes:
+    pieces = b""
+    while len(pieces) <= LARGEST_FILE_BYTES and (more := os.read(fd, LARGEST_FILE_BYTES + 1)):
+        pieces += more
+    return pieces

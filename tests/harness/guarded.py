@@ -118,10 +118,14 @@ def guarded(
     *,
     start: bool = True,
     watched: Sequence[str] | None = None,
+    switch_guards: bool = True,
 ) -> Iterator[Scene]:
-    """The scene with these taps; `watched` (default: all of them) are waited for."""
+    """The scene with these taps; `watched` (default: all of them) are waited for.
+
+    A switch that guards shuts its port at the first BPDU.
+    """
     with (
-        Lab() as lab,
+        Lab(guard=switch_guards) as lab,
         lab.capture() as wire,
         Sentinel(lab.hypervisor.netns, QUARANTINE if tables is None else tables) as sentinel,
     ):
