@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -63,16 +64,17 @@ def test_a_reader_may_look(control: CannedControl, op: str, members: dict[str, o
     assert "only root and members" in asked(control, STRANGER_UID, op, **members)
 
 
-@pytest.mark.parametrize("op", ["quarantine", "release"])
+@pytest.mark.parametrize("op", ["quarantine", "release", "reload"])
 def test_a_reader_gives_no_order_and_that_it_tried_is_journaled(
     control: CannedControl, op: str
 ) -> None:
-    said = asked(control, READERS_GID, op, port="tap1")
+    members = {} if op == "reload" else {"port": "tap1"}
+    said = asked(control, READERS_GID, op, **members)
     assert "only root and members of the group set as control.group may give orders" in said
     assert control.daemon.orders == []
     wait_until(lambda: control.daemon.refusals, 5, "the refusal to be told")
     assert control.daemon.refusals[0][0].uid == STRANGER_UID
-    assert asked(control, MEMBERS_GID, op, port="tap1") == "ok"
+    assert asked(control, MEMBERS_GID, op, **members) == "ok"
     assert len(control.daemon.orders) == 1
 
 
@@ -87,3 +89,36 @@ def test_a_watch_goes_on_after_what_was_had(control: CannedControl) -> None:
             )
     assert "not a request" in asked(control, READERS_GID, "watch", ids=["x"] * 17)
     assert "not a request" in asked(control, READERS_GID, "watch", ids=["x" * 65])
+
+
+def test_who_may_not_look_any_more_is_hung_up_on(control: CannedControl) -> None:
+    path = str(control.path)
+    ready, go = control.path.parent / "ready", control.path.parent / "go"
+
+    def follow() -> int:
+        with Client(path) as client:
+            seen = client.watch(0)
+            told = [next(seen) for _ in range(3)]
+            ready.touch()
+            wait_until(go.exists, 10, "the groups to change")
+            return len(told) + sum(1 for _ in seen)
+
+    def allow_nobody() -> None:
+        wait_until(ready.exists, 10, "the watch")
+
+        async def change() -> None:
+            control.server.allow(MEMBERS_GID, None)
+
+        control.call(change())
+        go.touch()
+        control.tell(5)
+
+    control.path.parent.chmod(0o777)
+    with ThreadPoolExecutor(1) as pool:
+        changing = pool.submit(allow_nobody)
+        assert as_user(follow, STRANGER_UID, READERS_GID) == 3
+        changing.result()
+    assert "only root and members" in asked(control, READERS_GID, "ping")
+    assert asked(control, MEMBERS_GID, "ping") == "ok"
+    with Client(path) as client:
+        assert client.ask("ping") == b"{}"

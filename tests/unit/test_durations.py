@@ -14,6 +14,8 @@ from sentinel.durations import (
     MINUTE_NS,
     SECOND_NS,
     format_duration,
+    format_duration_exactly,
+    format_size,
     parse_duration,
     parse_size,
 )
@@ -97,3 +99,21 @@ def test_sizes_are_read(text: str, size_bytes: int) -> None:
 def test_what_is_no_size_is_refused_with_what_would_be_right(text: str) -> None:
     with pytest.raises(ValueError, match=r"such as|larger than zero|at most"):
         parse_size(text)
+
+
+@given(st.integers(1, LONGEST_NS // 1_000_000))
+def test_what_is_written_exactly_reads_back_the_same(duration_ms: int) -> None:
+    duration_ns = duration_ms * 1_000_000
+    assert parse_duration(format_duration_exactly(duration_ns)) == duration_ns
+
+
+@given(st.integers(1, 10**15))
+def test_a_size_that_is_written_reads_back_the_same(size_bytes: int) -> None:
+    assert parse_size(format_size(size_bytes)) == size_bytes
+
+
+def test_the_largest_unit_that_leaves_nothing_over() -> None:
+    assert [format_size(each) for each in (256_000_000, 1 << 30, 1000, 1500, 7)] == [
+        "256MB", "1GiB", "1kB", "1500B", "7B",
+    ]  # fmt: skip
+    assert format_duration_exactly(90_061_001_000_000) == "1d1h1m1s1ms"
