@@ -17,7 +17,7 @@ class Backoff:
     """
 
     def __init__(self, most_s: float) -> None:
-        self._most_s = most_s
+        self.most_s = most_s
         self._failures = 0
 
     def failed(self, chance: float, lasted_s: float = 0.0) -> float:
@@ -27,6 +27,6 @@ class Backoff:
         """
         if lasted_s >= STEADY_S:
             self._failures = 0
-        longest_s: float = min(self._most_s, FIRST_S * 2.0 ** min(self._failures, 30))
+        longest_s: float = min(self.most_s, FIRST_S * 2.0 ** min(self._failures, 30))
         self._failures += 1
         return longest_s * (0.5 + chance / 2)

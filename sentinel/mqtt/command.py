@@ -48,10 +48,10 @@ def run(config: Config, config_file: str) -> int:
     except OSError:
         raise BrokerError(f"{state}: another publisher runs with it: stop that one first") from None
     host = config.events.host or socket.gethostname()
-    asyncio.run(_publish(config, host, cursor, state))
+    asyncio.run(_publish(config, Path(config_file), host, cursor, state))
     return 0
 
 
-async def _publish(config: Config, host: str, cursor: CursorFile, state: Path) -> None:
+async def _publish(config: Config, file: Path, host: str, cursor: CursorFile, state: Path) -> None:
     ports = PortKeeper(state / "ports.json", host, config.mqtt.root)
-    await Publisher(config, host, cursor, ports).run()
+    await Publisher(config, file, host, cursor, ports).run()

@@ -24,7 +24,7 @@ class StatusDocument:
     version: int
     host: str
     state: Literal["online", "offline"]
-    reason: Literal["connected", "stopped", "lost"]
+    reason: Literal["connected", "stopped", "reconnecting", "lost"]
     guard: Literal["up", "down", "unknown"]
     """Whether the daemon answered the publisher; the kernel guards either way."""
     since: str

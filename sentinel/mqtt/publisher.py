@@ -14,6 +14,7 @@ import random
 import signal
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import aiomqtt
@@ -21,8 +22,9 @@ import orjson
 
 from sentinel import __version__, event
 from sentinel.config import Config
+from sentinel.config_mqtt import MqttConfig
 from sentinel.durations import SECOND_NS
-from sentinel.errors import BrokerError, TapsentinelError
+from sentinel.errors import BrokerError, ConfigError, TapsentinelError
 from sentinel.mqtt import documents, topics
 from sentinel.mqtt.backoff import Backoff
 from sentinel.mqtt.client import Broker
@@ -32,8 +34,10 @@ from sentinel.mqtt.health import Health
 from sentinel.mqtt.link import DaemonLink
 from sentinel.mqtt.outbox import Outbox, events_topic, will_of
 from sentinel.mqtt.port_keeper import PortKeeper
+from sentinel.mqtt.reread import reread
 from sentinel.mqtt.settings import account_of
 from sentinel.mqtt.window import Window
+from sentinel.notify import notify, notify_reloading, watchdog_interval_s
 
 REPORT_S: Final = 2.0
 SYNC_S: Final = 1.0
@@ -46,21 +50,26 @@ _log = logging.getLogger("tapsentinel.mqtt")
 class Publisher:
     """One host's publisher."""
 
-    def __init__(self, config: Config, host: str, cursor: CursorFile, ports: PortKeeper) -> None:
-        self._mqtt = config.mqtt
+    def __init__(
+        self, config: Config, file: Path, host: str, cursor: CursorFile, ports: PortKeeper
+    ) -> None:
+        """`file` is where the configuration came from."""
+        self._config, self._file = config, file
         self._host = host
         self._cursor = cursor
         self._ports = ports
         self._link = DaemonLink(config.paths.control_socket)
-        self._health = Health(f"{self._mqtt.host}:{self._mqtt.port}")
+        self._health = Health(f"{config.mqtt.host}:{config.mqtt.port}")
         self._window = Window()
         self._acknowledged_before = 0
         self._is_v5 = True
         self._guard = "unknown"
         self._guard_changed = asyncio.Event()
-        self._stopping = asyncio.Event()
+        self._is_stopping = False
+        self._enough = asyncio.Event()
+        """The connection of now, or the pause, is to end."""
+        self._is_signalled = asyncio.Event()
         self._news = asyncio.Event()
-        self._ack_timeout_s = self._mqtt.ack_timeout_ns / SECOND_NS
         if cursor.was_damaged:
             self._health.problems["cursor"] = (
                 "the cursor file was damaged: the journal is published from its beginning"
@@ -70,21 +79,70 @@ class Publisher:
         """Publish until told to stop."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        reporting = asyncio.create_task(self._report_forever(), name="report")
-        syncing = asyncio.create_task(self._sync_forever(), name="sync")
+            loop.add_signal_handler(number, self._stop)
+        loop.add_signal_handler(signal.SIGHUP, self._is_signalled.set)
+        works = (
+            self._report_forever(),
+            self._sync_forever(),
+            self._reread_forever(),
+            self._live_forever(),
+        )
+        beside = [asyncio.create_task(work) for work in works]
+        notify(f"READY=1\nSTATUS=connecting to {self._health.broker}")
         try:
             await self._connect_until_stopped()
         finally:
-            reporting.cancel()
-            syncing.cancel()
+            notify("STOPPING=1")
+            for task in beside:
+                task.cancel()
             self._health.stopped(time.time_ns())
             await self._report()
             self._cursor.close()
 
+    def _stop(self) -> None:
+        self._is_stopping = True
+        self._enough.set()
+
+    @property
+    def _mqtt(self) -> MqttConfig:
+        return self._config.mqtt
+
+    @property
+    def _ack_timeout_s(self) -> float:
+        return self._mqtt.ack_timeout_ns / SECOND_NS
+
+    async def _live_forever(self) -> None:
+        interval_s = watchdog_interval_s()
+        while interval_s is not None:
+            notify("WATCHDOG=1")
+            await asyncio.sleep(interval_s)
+
+    async def _reread_forever(self) -> None:
+        while True:
+            await self._is_signalled.wait()
+            self._is_signalled.clear()
+            notify_reloading()
+            try:
+                self._config = await asyncio.to_thread(reread, self._file, self._config)
+            except ConfigError as wrong:
+                self._health.problems["configuration"] = clip(f"not taken: {wrong}")
+                _log.error("%s; the configuration of before holds", clip(str(wrong)))
+                how = "a changed configuration was refused"
+            else:
+                self._health.problems.pop("configuration", None)
+                self._health.broker = f"{self._mqtt.host}:{self._mqtt.port}"
+                # Another broker may speak what the one of before did not.
+                self._is_v5 = True
+                how = f"configuration read anew, connecting to {self._health.broker}"
+                self._enough.set()
+            notify(f"READY=1\nSTATUS={how}")
+            self._news.set()
+
     async def _connect_until_stopped(self) -> None:
         backoff = Backoff(self._mqtt.reconnect_max_ns / SECOND_NS)
-        while not self._stopping.is_set():
+        while not self._is_stopping:
+            self._enough.clear()
+            backoff.most_s = self._mqtt.reconnect_max_ns / SECOND_NS
             began_s = time.monotonic()
             was_v5 = self._is_v5
             try:
@@ -95,15 +153,16 @@ class Publisher:
                 if wants_older(str(error)) and self._is_v5:
                     self._is_v5 = False
                 self._health.disconnected(why, time.time_ns())
+                notify(f"STATUS=not connected to {self._health.broker}: {why}")
                 self._news.set()
                 _log.warning("%s: %s", self._health.broker, why)
             self._acknowledged_before += self._window.acknowledged
             self._window = Window()
-            if self._is_v5 == was_v5 and not self._stopping.is_set():
+            if self._is_v5 == was_v5:
                 chance = random.random()  # noqa: S311 - spreads load, keeps no secret
                 pause_s = backoff.failed(chance, time.monotonic() - began_s)
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), pause_s)
+                    await asyncio.wait_for(self._enough.wait(), pause_s)
 
     async def _connection(self) -> None:
         """One connection, from birth to will."""
@@ -127,9 +186,10 @@ class Publisher:
             )
             self._health.connected("5" if self._is_v5 else "3.1.1", time.time_ns())
             self._news.set()
+            notify(f"STATUS=connected to {self._health.broker}")
             _log.info("connected to %s", self._health.broker)
-            stop = asyncio.create_task(self._stopping.wait(), name="stop")
-            works = [stop, *map(asyncio.create_task, self._works(broker, outbox))]
+            enough = asyncio.create_task(self._enough.wait(), name="enough")
+            works = [enough, *map(asyncio.create_task, self._works(broker, outbox))]
             try:
                 await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
                 # A refusal says more than the end of the connection, which may follow it.
@@ -155,11 +215,12 @@ class Publisher:
         ]
 
     async def _farewell(self, outbox: Outbox) -> None:
-        """Told to stop: wait a moment for acknowledgements, and say that it is meant."""
+        """It ends: wait a moment for acknowledgements, and say that it is meant."""
+        reason = "stopped" if self._is_stopping else "reconnecting"
         with contextlib.suppress(TimeoutError, aiomqtt.MqttError, BrokerError):
             async with asyncio.timeout(FAREWELL_S):
                 await outbox.emptied()
-                said = self._status("offline", "stopped")
+                said = self._status("offline", reason)
                 await outbox.document(self._status_topic, said, FAREWELL_S)
 
     # Events.

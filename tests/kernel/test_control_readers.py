@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -96,6 +97,7 @@ def test_who_may_not_look_any_more_is_hung_up_on(control: CannedControl) -> None
     ready, go = control.path.parent / "ready", control.path.parent / "go"
 
     def follow() -> int:
+        signal.alarm(30)  # nobody hangs up: the fork ends all the same
         with Client(path) as client:
             seen = client.watch(0)
             told = [next(seen) for _ in range(3)]

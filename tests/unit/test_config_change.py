@@ -106,7 +106,7 @@ def test_between_two_devices_nobody_is_judged_harder_than_either_says() -> None:
     old = replace(device(), trusted_checks=frozenset({"bpdu"}), path_mtu_bytes=9000)
     new = replace(device(), trusted_checks=frozenset({"vlan"}), path_mtu_bytes=1500, name="b")
     middle = between(old, new)
-    assert middle == replace(new, trusted_checks={"bpdu", "vlan"}, path_mtu_bytes=9000)
+    assert middle == replace(new, trusted_checks=frozenset({"bpdu", "vlan"}), path_mtu_bytes=9000)
     assert between(new, old).path_mtu_bytes == 9000
     unjudged = replace(new, path_mtu_bytes=0)
     assert between(old, unjudged).path_mtu_bytes == between(unjudged, old).path_mtu_bytes == 0
