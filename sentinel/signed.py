@@ -109,6 +109,19 @@ def opened(message: bytes, keys: Mapping[str, str], domain: bytes) -> tuple[str,
     return said.by, payload
 
 
+def encoded(message: str) -> bytes:
+    """A message's bytes. Raises UntrustedError for text that can be none."""
+    try:
+        return message.encode()
+    except UnicodeEncodeError:
+        raise UntrustedError("it is no signed message") from None
+
+
+def prepare() -> None:
+    """Import what signatures need, so that the first message does not wait for it."""
+    import cryptography.hazmat.primitives.asymmetric.ed25519  # noqa: F401
+
+
 def named(message: bytes) -> str:
     """Whom a message names as its signer, unproven. Raises UntrustedError if it is none."""
     return _parsed(message).by
