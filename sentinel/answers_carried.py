@@ -87,7 +87,7 @@ class Carried:
             if not self._orders.enabled:
                 raise RefusedError("orders over MQTT are off on this host (mqtt.orders.enabled)")
             by, payload = signed.opened(
-                signed.encoded(message), self._principals.keys, signed.ORDER_DOMAIN
+                message.encode(), self._principals.keys, signed.ORDER_DOMAIN
             )
             says = read_order(payload)
             order = order_for(by, says, host, now_ns, self._orders.longest_ns)
@@ -98,7 +98,7 @@ class Carried:
             if earlier is None:
                 return await self._carry_out(order, via, now_ns)
         except TapsentinelError as error:
-            await self._refuse(by, says, via, str(error))
+            self._refuse(by, says, via, str(error))
             order_id = None if says is None else str(says.id)
             return documents.refused(order_id, host, now_ns, code_of(error), str(error))
         self._repeated += 1
@@ -138,7 +138,7 @@ class Carried:
                 result = await self._answers.open(says.port, reason, None)
         except TapsentinelError as error:
             answer = documents.refused(order.id, host, now_ns, code_of(error), str(error))
-            await self._refuse(order.by, says, via, str(error))
+            self._refuse(order.by, says, via, str(error))
         else:
             answer = documents.answered(order.id, host, now_ns, result)
             self._done += 1
@@ -146,7 +146,7 @@ class Carried:
         await self._daemon.scribe.persist([self._answered.done(order, answer), *effects])
         return answer
 
-    async def _refuse(self, by: str, says: OrderPayload | None, via: str, problem: str) -> None:
+    def _refuse(self, by: str, says: OrderPayload | None, via: str, problem: str) -> None:
         self._note(
             Refusal(
                 what="order" if says is None else says.op,
@@ -172,7 +172,7 @@ class Carried:
             return _not_taken("notices of other hosts are not followed (mqtt.fleet.follow)")
         by = ""
         try:
-            encoded = signed.encoded(message)
+            encoded = message.encode()
             if signed.named(encoded) == daemon.host:
                 return _not_taken("it is this host's own")
             by, payload = signed.opened(encoded, self._fleet.keys(), signed.NOTICE_DOMAIN)

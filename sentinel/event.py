@@ -263,7 +263,8 @@ def release_idle(
     time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, uid: int | None, reason: str
 ) -> Event:
     """Tell of an order to release a port that was not cut."""
-    message = _because(f"was not cut; released by {_whom('order', uid)}", reason)
+    by = "" if uid is None else f" by uid {uid}"
+    message = _because(f"was not cut; release ordered{by}", reason)
     body = bodies.ReleasedIdle(message, "order", uid, clip(reason), False)
     return _told(Kind.QUARANTINE_RELEASED, time_ns, port, ifindex, vm, body)
 

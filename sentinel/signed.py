@@ -94,10 +94,10 @@ def opened(message: bytes, keys: Mapping[str, str], domain: bytes) -> tuple[str,
         raise UntrustedError(f"{said.by[:64]!r} is nobody whose key is in the configuration")
     try:
         signature = base64.b64decode(said.signature, validate=True)
-        payload = said.payload.encode()
-    except (binascii.Error, UnicodeEncodeError, ValueError):
+    except (binascii.Error, ValueError):
         raise UntrustedError(f"the signature of {said.by[:64]!r} is not base64") from None
 
+    payload = said.payload.encode()
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
@@ -107,14 +107,6 @@ def opened(message: bytes, keys: Mapping[str, str], domain: bytes) -> tuple[str,
     except (InvalidSignature, ValueError):
         raise UntrustedError(f"the signature is not that of {said.by[:64]!r}") from None
     return said.by, payload
-
-
-def encoded(message: str) -> bytes:
-    """A message's bytes. Raises UntrustedError for text that can be none."""
-    try:
-        return message.encode()
-    except UnicodeEncodeError:
-        raise UntrustedError("it is no signed message") from None
 
 
 def prepare() -> None:

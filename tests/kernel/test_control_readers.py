@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def _control() -> Iterator[CannedControl]:
 
 
 def asked(
-    control: CannedControl, gid: int, op: str, uid: int = STRANGER_UID, **members: object
+    control: CannedControl, gid: int, op: str, *, uid: int = STRANGER_UID, **members: Any
 ) -> str:
     path = str(control.path)
 
@@ -58,7 +59,7 @@ REPORT = {"state": "connected", "broker": "b:1"}
         ("watch", {"ids": ["x"]}),
     ],
 )
-def test_a_reader_may_look(control: CannedControl, op: str, members: dict[str, object]) -> None:
+def test_a_reader_may_look(control: CannedControl, op: str, members: dict[str, Any]) -> None:
     assert asked(control, READERS_GID, op, **members) == "ok"
     assert asked(control, MEMBERS_GID, op, **members) == "ok"
     assert "only root and members" in asked(control, STRANGER_UID, op, **members)
@@ -87,7 +88,7 @@ def test_a_reader_gives_no_order_and_that_it_tried_is_journaled(
     ],
 )
 def test_what_came_over_mqtt_is_for_root_and_the_publisher_to_bring(
-    op: str, members: dict[str, object]
+    op: str, members: dict[str, Any]
 ) -> None:
     with canned_control(
         group=MEMBERS_GID, readers=READERS_GID, publisher_uid=STRANGER_UID + 1
@@ -97,14 +98,14 @@ def test_what_came_over_mqtt_is_for_root_and_the_publisher_to_bring(
         assert control.daemon.carried == []
         assert control.daemon.reports == []
         wait_until(lambda: control.daemon.refusals, 5, "the refusal to be told")
-        assert asked(control, READERS_GID, op, STRANGER_UID + 1, **members) == "ok"
+        assert asked(control, READERS_GID, op, uid=STRANGER_UID + 1, **members) == "ok"
         with Client(str(control.path)) as client:
             client.ask(op, **members)
         if op == "carry":
             assert len(control.daemon.carried) == 2
     with canned_control(group=MEMBERS_GID, readers=READERS_GID) as control:
         assert "set as mqtt.user may bring" in asked(
-            control, READERS_GID, op, STRANGER_UID + 1, **members
+            control, READERS_GID, op, uid=STRANGER_UID + 1, **members
         )
 
 

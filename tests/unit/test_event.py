@@ -11,7 +11,17 @@ import orjson
 from sentinel import event as ev
 from sentinel import event_bodies as bodies
 from sentinel.event import Entry, Event, Kind, Moment
+from sentinel.event_carried import (
+    notice_forgotten,
+    notice_issued,
+    notice_matched,
+    notice_taken,
+    order_done,
+    refused,
+)
+from sentinel.refusals import Refusal
 from sentinel.vm import UNKNOWN_VM
+from tests.harness.carried_facts import an_order, notice
 from tests.harness.journals import NOON_NS, VM, incident, quarantine
 
 PORT = (NOON_NS, "tap0", 7, VM)
@@ -37,6 +47,12 @@ def all_events() -> list[Event]:
         ev.journal_full(NOON_NS, problem="no room"),
         ev.journal_recovered(NOON_NS, waited_ns=1, kept=2, lost=3),
         ev.config_loaded(NOON_NS, file="/etc/x.toml", actions={"bpdu": "drop"}),
+        order_done(NOON_NS, an_order(), "broker:8883", changed=True),
+        refused(NOON_NS, Refusal("notice", "hv-2", "", "", "broker", None, "no notice", 3)),
+        notice_issued(notice(), "tap0", 7, VM),
+        notice_taken(NOON_NS, notice(), "count"),
+        notice_matched(NOON_NS, notice(), "quarantine", "tap0", 7, VM),
+        notice_forgotten(NOON_NS, notice(), "tap0", VM),
     ]
 
 
