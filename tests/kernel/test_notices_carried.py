@@ -253,6 +253,6 @@ def test_a_key_that_others_may_read_is_refused_at_the_start(key_file: Path, tmp_
     loose = tmp_path / "loose.key"
     loose.write_bytes(OURS.private_pem)
     loose.chmod(0o640)
-    with guarded(tables(loose), taps=[OFFENDER], start=False) as scene:
-        with pytest.raises(RuntimeError, match=r"mqtt\.fleet\.key_file: .*may be read by others"):
-            scene.sentinel.start()
+    refusal = pytest.raises(RuntimeError, match=r"mqtt\.fleet\.key_file: .*may be read by others")
+    with guarded(tables(loose), taps=[OFFENDER], start=False) as scene, refusal:
+        scene.sentinel.start()
