@@ -233,8 +233,7 @@ def test_it_only_counts_unless_it_is_to_cut(key_file: Path) -> None:
 
 def test_the_fuse_bounds_what_other_hosts_can_cut(key_file: Path) -> None:
     first, second = str(uuid.uuid4()), str(uuid.uuid4())
-    fuse = {"fuse": {"max_quarantined": 1}}
-    with guarded(tables(key_file, **fuse), taps=[OFFENDER]) as scene:
+    with guarded(tables(key_file, fuse={"max_quarantined": 1}), taps=[OFFENDER]) as scene:
         for one in (first, second):
             carry_notice(scene.sentinel, signed_notice(THEIRS, notice_of("hv-2", one)))
         with guest(scene, "tapa", first):

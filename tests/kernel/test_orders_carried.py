@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +127,7 @@ def other_order() -> str:
     return json.dumps(good)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "forged": (lambda: signed_order(EVE, order("quarantine"), by="alice"), "not that of 'alice'"),
     "unknown": (lambda: signed_order(EVE, order("quarantine")), "nobody whose key"),
     "another's name": (
