@@ -62,7 +62,8 @@ class Answered:
             by, _, order_id = key.rpartition(" ")
             if until_ns > now_ns and len(self._taken) < MOST_ORDERS:
                 answer = state.get("answer")
-                self._put((by, order_id), _Taken(until_ns, answer if answer else None))
+                kept = answer if isinstance(answer, Mapping) and answer else None
+                self._put((by, order_id), _Taken(until_ns, kept))
         if since_ns is None or since_ns > now_ns:
             since_ns = now_ns
             yield KeepMemo(KIND, BEGINNING, _FOREVER_NS, {"since_ns": since_ns})
