@@ -213,8 +213,9 @@ class Carried:
     def tick(self, now_ns: int) -> None:
         """Forget what is over; tell of refusals that waited."""
         told = [Log(refused(now_ns, one)) for one in self._refusals.due(time.monotonic_ns())]
-        if told or len(self._answered):
-            self._daemon.apply([*self._answered.expire(now_ns), *told])
+        effects = [*self._answered.expire(now_ns), *told]
+        if effects:
+            self._daemon.apply(effects)
 
     def orders_document(self) -> dict[str, Any]:
         """What `status` says of orders over MQTT."""

@@ -42,6 +42,8 @@ class Answered:
         self._of_one: Counter[str] = Counter()
         self._looks: OrderedDict[_Key, None] = OrderedDict()
         self._since_ns = 0
+        self._latest_ns = 0
+        """The latest moment at which orders were forgotten."""
 
     def __len__(self) -> int:
         return len(self._taken)
@@ -67,7 +69,7 @@ class Answered:
         if since_ns is None or since_ns > now_ns:
             since_ns = now_ns
             yield KeepMemo(KIND, BEGINNING, _FOREVER_NS, {"since_ns": since_ns})
-        self._since_ns = since_ns
+        self._since_ns, self._latest_ns = since_ns, now_ns
 
     def look(self, order: Order) -> bool:
         """Take note of an order that changes nothing; whether it was seen before."""
@@ -93,6 +95,11 @@ class Answered:
                 "it was issued before this host began to remember orders, so whether it was "
                 "carried out before is not known: give it again"
             )
+        if order.valid.expires_ns <= self._latest_ns:
+            raise RefusedError(
+                "it has expired before this host's clock was set back, so whether it was carried "
+                "out is not known any more: give it again"
+            )
         if len(self._taken) >= MOST_ORDERS or self._of_one[order.by] >= MOST_OF_ONE:
             raise RefusedError(
                 f"{self._of_one[order.by]} orders of {order.by} and {len(self._taken)} in all "
@@ -112,6 +119,7 @@ class Answered:
 
     def expire(self, now_ns: int) -> Iterator[Effect]:
         """Forget what would be refused by now anyway."""
+        self._latest_ns = max(self._latest_ns, now_ns)
         for key in [key for key, one in self._taken.items() if one.expires_ns <= now_ns]:
             self._remove(key)
             yield ForgetMemo(KIND, f"{key[0]} {key[1]}")

@@ -245,7 +245,7 @@ class TestAnswered:
             book.take(an_order("late"))
         assert len(book) == MOST_ORDERS
         assert len(list(book.expire(NOON_NS + MINUTE_NS))) == MOST_ORDERS
-        book.take(an_order())
+        book.take(an_order(at_ns=NOON_NS + MINUTE_NS))
 
     def test_what_was_not_begun_leaves_nothing(self) -> None:
         book, kept = self.book()
@@ -264,11 +264,21 @@ class TestAnswered:
 
     def test_a_damaged_memory_is_none(self) -> None:
         book = Answered()
+        order = an_order()
         rows: list[Any] = [
-            ("alice x", NOON_NS * 2, {"answer": 7}),
+            (f"alice {order.id}", NOON_NS * 2, {"answer": 7}),
             (BEGINNING, 0, {"since_ns": "x"}),
         ]
         assert len(list(book.load(rows, NOON_NS))) == 1
+        assert book.earlier(order) == {}, "it was begun, and that is all that is known"
+
+    def test_a_clock_that_is_set_back_makes_no_order_new(self) -> None:
+        book, _ = self.book()
+        order = an_order()
+        book.take(order)
+        list(book.expire(order.valid.expires_ns))
+        with pytest.raises(RefusedError, match="clock"):
+            book.take(order)
 
 
 def test_the_wire_form_is_what_others_sign() -> None:
