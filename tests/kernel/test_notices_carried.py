@@ -94,6 +94,7 @@ def test_a_guest_that_appears_later_is_cut_and_why_is_said(shared: Scene) -> Non
         (matched,) = events(shared.sentinel, "notice.matched", "tapnew")
         assert (matched["body"]["host"], matched["body"]["action"]) == ("hv-2", "quarantine")
         assert shared.sentinel.json("show", "tapnew")["fleet"]["host"] == "hv-2"
+        assert "from hv-2: bpdu: the bpdu check" in shared.sentinel.cli("show", "tapnew").stdout
         echo = [one["id"] for one in ask(shared.sentinel, "notices")]
         assert echo == [], "what another host has told is not told again"
 

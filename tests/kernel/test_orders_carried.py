@@ -113,6 +113,7 @@ def test_orders_are_carried_out_answered_and_journaled(scene: Scene) -> None:
 def test_the_command_line_releases_what_was_ordered_over_mqtt(scene: Scene) -> None:
     carry_order(scene.sentinel, signed_order(ALICE, order("quarantine")))
     assert state(scene) == "quarantined"
+    assert "by an order, since" in scene.sentinel.cli("show", OFFENDER).stdout
     assert scene.sentinel.cli("release", OFFENDER).returncode == 0
     assert state(scene) == "watched"
 
