@@ -179,6 +179,16 @@ class Accounts:
                 )
                 self._apply(self._engine.latch(seen))
 
+    async def was_cut(self, device: Device, since_ns: int) -> bool:
+        """Whether a check, here or elsewhere, has cut this port's VM here since then."""
+        try:
+            past = await self._scribe.ask(
+                lambda journal: journal.past_cuts(device.name, device.vm, since_ns)
+            )
+        except JournalError:
+            return False
+        return any(cut.cause != "order" for cut in past)
+
     async def relapses(self, device: Device) -> int:
         """How many cuts in a row a new one of this port would follow."""
         forget_ns = self._engine.hold.max_ns

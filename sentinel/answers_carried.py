@@ -43,6 +43,7 @@ class Carried:
         mqtt = daemon.config.mqtt
         self._orders, self._fleet = mqtt.orders, mqtt.fleet
         self._principals = Principals(mqtt.orders.principals)
+        self._hosts = mqtt.fleet.keys()
         self._answered = Answered()
         self._refusals = Refusals()
         self._done = self._repeated = self._taken = 0
@@ -175,7 +176,7 @@ class Carried:
             encoded = message.encode()
             if signed.named(encoded) == daemon.host:
                 return _not_taken("it is this host's own")
-            by, payload = signed.opened(encoded, self._fleet.keys(), signed.NOTICE_DOMAIN)
+            by, payload = signed.opened(encoded, self._hosts, signed.NOTICE_DOMAIN)
             notice = read_notice(by, payload, now_ns, self._fleet.longest_ns)
             if fleet.known.is_old(notice):
                 return _not_taken("this, or a later state of it, is known already")
@@ -239,7 +240,7 @@ class Carried:
             "known": fleet.known.current(),
             "taken": self._taken,
             "matched": fleet.matched,
-            "waiting": fleet.postponed,
+            "waiting": fleet.waiting,
         }
 
     def known_document(self, device: Device) -> dict[str, Any] | None:

@@ -14,6 +14,7 @@ from sentinel.effect import Effect
 from sentinel.engine import Engine
 from sentinel.inventory import Inventory
 from sentinel.loader.maps import PinnedMaps
+from sentinel.validity import SKEW_NS
 
 
 class Newcomers:
@@ -44,11 +45,16 @@ class Newcomers:
                 device = self._inventory.devices().get(ifindex)
                 if device is None or ifindex not in self._attachments.attached:
                     continue
+                was_cut = await self._accounts.was_cut(device, notice.valid.issued_ns - SKEW_NS)
                 relapses = await self._accounts.relapses(device)
                 # The journal took its time, and the port may be another's by now.
                 if self._inventory.devices().get(ifindex) != device:
                     continue
                 if wanted.get(ifindex) != notice or self._maps.find(ifindex) is None:
+                    continue
+                if was_cut:
+                    # By an earlier daemon, or for another tap: a notice cuts once.
+                    self._engine.fleet.pass_over(device, notice)
                     continue
                 self._apply(
                     self._engine.known_elsewhere(

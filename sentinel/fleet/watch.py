@@ -62,15 +62,19 @@ class FleetWatch:
 
     def dealt(self, device: Device, notice: Notice, action: str, now_ns: int) -> Iterator[Effect]:
         """What a notice is for was done: `action` "count" or "quarantine"."""
-        self.wanted.pop(device.ifindex, None)
-        self._dealt[device.ifindex] = notice
+        self.pass_over(device, notice)
         self.matched += 1
         yield Log(notice_matched(now_ns, notice, action, device.name, device.ifindex, device.vm))
 
+    def pass_over(self, device: Device, notice: Notice) -> None:
+        """What a notice is for was done before."""
+        self.wanted.pop(device.ifindex, None)
+        self._dealt[device.ifindex] = notice
+
     @property
-    def postponed(self) -> int:
-        """Ports that the fuse keeps open for now."""
-        return len(self._postponed)
+    def waiting(self) -> int:
+        """Ports that a notice is about and nothing was done about: not guarded yet, or the fuse."""
+        return len(self.wanted) + len(self._postponed)
 
     def postpone(self, ifindex: int) -> None:
         """The fuse allows no cut now: later, perhaps."""

@@ -232,6 +232,24 @@ def test_it_only_counts_unless_it_is_to_cut(key_file: Path) -> None:
             assert scene.sentinel.json("status")["fleet"]["matched"] == 1
 
 
+def test_a_notice_cuts_once_also_through_a_restart(key_file: Path) -> None:
+    vm_uuid = str(uuid.uuid4())
+    with guarded(tables(key_file, hold={"initial": "3s"}), taps=[OFFENDER]) as scene:
+        carry_notice(scene.sentinel, signed_notice(THEIRS, notice_of("hv-2", vm_uuid)))
+        with guest(scene, "tapnew", vm_uuid):
+            scene.wait_for_state("tapnew", "quarantined", 20)
+            for state, restart in (("quarantined", None), ("watched", scene.sentinel.kill)):
+                scene.wait_for_state("tapnew", state, 20)
+                if restart is not None:
+                    restart()
+                    scene.sentinel.start(["tapnew"])
+            wait_for_vm(scene.sentinel, "tapnew", vm_uuid)
+            assert scene.sentinel.json("show", "tapnew")["fleet"]["host"] == "hv-2"
+            wait_until(lambda: not scene.sentinel.json("status")["fleet"]["waiting"], 10, "it")
+            assert scene.sentinel.port("tapnew")["state"] == "watched"
+            assert len(events(scene.sentinel, "notice.matched")) == 1
+
+
 def test_the_fuse_bounds_what_other_hosts_can_cut(key_file: Path) -> None:
     first, second = str(uuid.uuid4()), str(uuid.uuid4())
     with guarded(tables(key_file, fuse={"max_quarantined": 1}), taps=[OFFENDER]) as scene:
