@@ -81,7 +81,7 @@ class Accounts:
         while (order := self._maps.oldest_order()) is not None and order != first_kept:
             if order not in self._told:
                 device = self._inventory.devices().get(order.ifindex)
-                effects = list(self._engine.cuts.told_offline(order, device))
+                effects = list(self._engine.told_offline(order, device))
                 is_kept = not await self._scribe.persist(effects)
                 if is_kept:
                     self._told.append(order)
@@ -167,7 +167,7 @@ class Accounts:
                 device = self._inventory.devices().get(slot.ifindex)
                 if device is None or slot.ifindex not in self._attachments.attached:
                     continue
-                relapses = await self._relapses(device)
+                relapses = await self.relapses(device)
                 cut = self._maps.cut(slot.slot)
                 ago_ns = max(0, time.monotonic_ns() - slot.latched_at_ns)
                 seen = LatchSeen(
@@ -179,7 +179,18 @@ class Accounts:
                 )
                 self._apply(self._engine.latch(seen))
 
-    async def _relapses(self, device: Device) -> int:
+    async def was_cut(self, device: Device, since_ns: int) -> bool:
+        """Whether a check, here or elsewhere, has cut this port's VM here since then."""
+        try:
+            past = await self._scribe.ask(
+                lambda journal: journal.past_cuts(device.name, device.vm, since_ns)
+            )
+        except JournalError:
+            return False
+        return any(cut.cause != "order" for cut in past)
+
+    async def relapses(self, device: Device) -> int:
+        """How many cuts in a row a new one of this port would follow."""
         forget_ns = self._engine.hold.max_ns
         now_ns = time.time_ns()
         try:

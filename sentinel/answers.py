@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sentinel import __version__, abi, event
+from sentinel.answers_carried import Carried
 from sentinel.control_peer import SEVERAL_UIDS
+from sentinel.cuts import NO_UID
 from sentinel.decode import NO_COUNTERS, Order
 from sentinel.effect import Effect, Log
 from sentinel.errors import PortGoneError, RefusedError
@@ -34,6 +36,7 @@ class Answers:
 
     def __init__(self, daemon: Daemon) -> None:
         self._daemon = daemon
+        self.carried = Carried(daemon, self)
         self._heard: Heard | None = None
 
     async def status(self) -> object:
@@ -83,6 +86,8 @@ class Answers:
             "journal": {**journal.to_dict(), "lost": journal.lost + daemon.scribe.lost},
             "netlink": {"resyncs": daemon.links.resyncs},
             "mqtt": publisher,
+            "orders": self.carried.orders_document(),
+            "fleet": self.carried.fleet_document(),
             "away": daemon.engine.cuts.all_away(),
             "problems": [
                 *self._problems(journal.problem),
@@ -133,7 +138,13 @@ class Answers:
             "incidents": incidents,
             "leases": daemon.engine.dhcp.leases(time.monotonic_ns(), dial(), device.ifindex),
             "path": await self._path(device),
+            "fleet": self.carried.known_document(device),
         }
+
+    def port(self, name: str) -> object:
+        """One port or uplink, as `ports` lists it."""
+        device = self._known(name)
+        return self._port(device, self._daemon.counters([device.ifindex]))
 
     async def _path(self, device: Device) -> dict[str, Any] | None:
         daemon = self._daemon
@@ -178,17 +189,23 @@ class Answers:
 
     async def quarantine(self, port: str, hold_ns: int | None, reason: str, peer: Peer) -> object:
         """Cut a port; from the return on no frame of it passes."""
+        return await self.cut(port, hold_ns, reason, peer.uid)
+
+    async def cut(
+        self, port: str, hold_ns: int | None, reason: str, uid: int | None
+    ) -> dict[str, Any]:
+        """Cut a port by order of a user; None: of somebody over MQTT."""
         daemon = self._daemon
         device = self._orderable(port)
         changed = daemon.engine.cuts.active(device.ifindex) is None
         now_ns = time.time_ns()
-        effects = list(daemon.engine.quarantine(device, hold_ns, reason, peer.uid, now_ns))
+        effects = list(daemon.engine.quarantine(device, hold_ns, reason, uid, now_ns))
         journaled = await self._carry_out(
             effects,
             Order(
                 abi.TAP_ORDER_QUARANTINE,
                 device.ifindex,
-                peer.uid,
+                NO_UID if uid is None else uid,
                 changed,
                 now_ns,
                 hold_ns or 0,
@@ -209,20 +226,33 @@ class Answers:
 
     async def release(self, port: str, reason: str, peer: Peer) -> object:
         """End a quarantine; of a port that is away, too."""
+        return await self.open(port, reason, peer.uid)
+
+    async def open(self, port: str, reason: str, uid: int | None) -> dict[str, Any]:
+        """Open a port by order of a user; None: of somebody over MQTT."""
         daemon = self._daemon
         now_ns = time.time_ns()
         device = daemon.inventory.by_name(port)
         if device is None and daemon.engine.cuts.away(port) is not None:
             changed = True
-            effects = list(daemon.engine.cuts.release_away(port, peer.uid, reason, now_ns))
+            effects = list(daemon.engine.release_away(port, reason, uid, now_ns))
         else:
             device = self._orderable(port)
             changed = daemon.engine.cuts.active(device.ifindex) is not None
-            effects = list(daemon.engine.release(device, reason, peer.uid, now_ns))
+            effects = list(daemon.engine.release(device, reason, uid, now_ns))
         ifindex = device.ifindex if device else 0
         journaled = await self._carry_out(
             effects,
-            Order(abi.TAP_ORDER_RELEASE, ifindex, peer.uid, changed, now_ns, 0, port, reason),
+            Order(
+                abi.TAP_ORDER_RELEASE,
+                ifindex,
+                NO_UID if uid is None else uid,
+                changed,
+                now_ns,
+                0,
+                port,
+                reason,
+            ),
         )
         return {
             "port": port,
@@ -247,6 +277,18 @@ class Answers:
         if not journaled:
             daemon.accounts.keep_order(order)
         return journaled
+
+    async def carried_order(self, message: str, via: str) -> object:
+        """An order that came over MQTT."""
+        return await self.carried.order(message, via)
+
+    async def carried_notice(self, message: str, via: str) -> object:
+        """Another host's notice."""
+        return await self.carried.notice(message, via)
+
+    async def notices(self) -> object:
+        """This host's own notices, signed."""
+        return self.carried.notices()
 
     async def last_seq(self) -> int:
         """The number of the newest event."""

@@ -126,7 +126,7 @@ def event_line(event: Json, style: Style) -> str:
             words.append(f"[{several(body['frames'], noun, f'{noun}s')}]")
         if kind == "order.refused":
             asked = several(body.get("times"), "time", "times")
-            words.append(f"[uid {body.get('uid')}, {asked}]")
+            words.append(f"[{_asker(body)}, {asked}]")
     else:
         words += [
             f"{clip(name.removesuffix('_ns'), 30)}={clip(member(name, value), 120)}"
@@ -134,6 +134,12 @@ def event_line(event: Json, style: Style) -> str:
             if value is not None and name != "evidence"
         ]
     return " ".join(words)
+
+
+def _asker(body: Json) -> str:
+    if "uid" in body:
+        return f"uid {body['uid']}"
+    return f"by {clip(body.get('by') or 'nobody known', 64)} over MQTT"
 
 
 def cause_name(cause: object) -> str:

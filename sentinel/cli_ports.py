@@ -92,6 +92,7 @@ def show_lines(
     quarantine = port.get("quarantine")
     if isinstance(quarantine, dict):
         facts += _quarantine_facts(quarantine, now_ns)
+    facts += _fleet_facts(part(shown, "fleet"))
     path = part(shown, "path")
     for name, value in path.items():
         if name not in _IN_THE_TREE or "tree" not in path:
@@ -215,10 +216,22 @@ def _vm_facts(vm: object) -> list[str]:
     return [named, *known]
 
 
+def _fleet_facts(notice: Json) -> list[tuple[str, str]]:
+    """The notice that a port's guest is known from, if there is one."""
+    if not notice:
+        return []
+    host, cause = clip(notice.get("host"), 60), clip(notice.get("cause"), 20)
+    why = harmless(clip(notice.get("reason"), 200))
+    until = moment(notice.get("expires_ns"))
+    return [("known", f"from {host}: {cause}: {why}; until {until}")]
+
+
 def _quarantine_facts(quarantine: Json, now_ns: int) -> list[tuple[str, str]]:
     uid = quarantine.get("uid")
     cause = str(quarantine.get("cause"))
-    by = f"an order of uid {uid}" if isinstance(uid, int) else f"the {clip(cause, 20)} check"
+    by = f"the {clip(cause, 20)} check"
+    if cause == "order":
+        by = f"an order of uid {uid}" if isinstance(uid, int) else "an order"
     facts = [
         ("quarantine", f"by {by}, since {moment(quarantine.get('since_wall_ns'))}"),
         ("quarantine", f"held {held_text(quarantine, now_ns)}"),

@@ -10,6 +10,12 @@ from typing import Annotated, Final
 
 import msgspec
 
+from sentinel.config_orders import (
+    FleetConfig,
+    OrdersConfig,
+    impossible_fleet,
+    impossible_orders,
+)
 from sentinel.config_values import DIRECTORY, DURATION, GROUP, Written, read_directory
 from sentinel.durations import HOUR_NS, MINUTE_NS, SECOND_NS, format_duration
 
@@ -99,6 +105,8 @@ class MqttConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     ports_interval_ns: _Duration = msgspec.field(default=5 * SECOND_NS, name="ports_interval")
     metrics_interval_ns: _Duration = msgspec.field(default=MINUTE_NS, name="metrics_interval")
     reconnect_max_ns: _Duration = msgspec.field(default=MINUTE_NS, name="reconnect_max")
+    orders: OrdersConfig = OrdersConfig()
+    fleet: FleetConfig = FleetConfig()
 
 
 def impossible_mqtt(mqtt: MqttConfig) -> Iterator[tuple[str, str]]:
@@ -130,6 +138,8 @@ def impossible_mqtt(mqtt: MqttConfig) -> Iterator[tuple[str, str]]:
                 f"{format_duration(given_ns)} is not between {format_duration(least_ns)} and "
                 f"{format_duration(most_ns)}",
             )
+    yield from impossible_orders(mqtt.orders)
+    yield from impossible_fleet(mqtt.fleet)
 
 
 def is_loopback(host: str) -> bool:

@@ -15,32 +15,26 @@ import logging
 import select
 import socket
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from sentinel import envelope
+from sentinel.control_handler import Handler, view
 from sentinel.control_limits import ControlCounters, Limits
 from sentinel.control_lock import ControlSocket
 from sentinel.control_peer import RefusalGate, peer_of
 from sentinel.control_text import encode
 from sentinel.control_watch import Watching
-from sentinel.errors import ControlError, ProtocolError, TapsentinelError
+from sentinel.errors import ProtocolError, TapsentinelError
 from sentinel.protocol import (
-    Audit,
-    Dhcp,
-    Incidents,
+    Carry,
+    Notices,
     Order,
     Peer,
-    Ping,
-    Ports,
     Quarantine,
     Release,
     Reload,
     Report,
     Request,
-    Show,
-    Status,
     Watch,
     code_of,
     decode_request,
@@ -58,59 +52,11 @@ _NO_ORDERS = envelope.complaint(
     "only root and members of the group set as control.group may give orders; this attempt "
     "is journaled",
 )
-
-
-class Handler(Protocol):
-    """What the daemon does for the control socket. Results are what orjson can encode.
-
-    RefusedError becomes the answer `refused`, PortGoneError `not_found`, every
-    other TapsentinelError `internal` with its message; anything else is logged
-    and told as a failure without details.
-    """
-
-    async def status(self) -> object:
-        """How the guard is doing."""
-
-    async def ports(self) -> object:
-        """Every port and uplink with its counters, as a list."""
-
-    async def show(self, name: str) -> object:
-        """Everything about one port. Raises PortGoneError for an unknown one."""
-
-    async def dhcp(self, port: str | None) -> object:
-        """Every lease, or one port's exchanges. Raises PortGoneError for an unknown one."""
-
-    async def audit(self) -> object:
-        """What is wrong with the host's own network."""
-
-    async def incidents(
-        self, since_wall_ns: int | None, port: str | None, limit: int, open_only: bool
-    ) -> object:
-        """At most `limit` incidents, the newest first."""
-
-    async def report(self, report: Report) -> object:
-        """Take how the publisher does."""
-
-    async def quarantine(self, port: str, hold_ns: int | None, reason: str, peer: Peer) -> object:
-        """Cut a port; None: until released. Once it returns, no frame passes."""
-
-    async def release(self, port: str, reason: str, peer: Peer) -> object:
-        """End a port's quarantine."""
-
-    async def reload(self, peer: Peer) -> object:
-        """Read the configuration anew. Raises RefusedError if it cannot be taken."""
-
-    async def last_seq(self) -> int:
-        """The number of the newest event; 0 if there is none."""
-
-    async def resume(self, ids: Sequence[str]) -> int | None:
-        """The number to go on after, for who had these entries; None: none is known."""
-
-    async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
-        """The events next after a number, in order, each with its number as `seq`."""
-
-    def peer_refused(self, peer: Peer, times: int) -> None:
-        """Somebody without a right asked, `times` times since the last such call for it."""
+_NOT_THE_PUBLISHER = envelope.complaint(
+    envelope.REFUSED,
+    "only root and the user set as mqtt.user may bring what came over MQTT; this attempt is "
+    "journaled",
+)
 
 
 class _TooSlowError(Exception):
@@ -121,7 +67,8 @@ class ControlServer:
     """Serves a handler at a socket's path from `start()` to `stop()`.
 
     `group` is the number of the group whose members may order beside root, `readers`
-    of the one whose members may only look; None: nobody.
+    of the one whose members may only look, `publisher_uid` of the user who may bring
+    what came over MQTT; None: nobody.
     """
 
     def __init__(
@@ -131,10 +78,12 @@ class ControlServer:
         handler: Handler,
         limits: Limits | None = None,
         readers: int | None = None,
+        publisher_uid: int | None = None,
     ) -> None:
         self.counters = ControlCounters()
         self._place = ControlSocket(path)
         self._group, self._readers = group, readers
+        self._publisher_uid = publisher_uid
         self._handler = handler
         self._limits = limits or Limits()
         self._listening: socket.socket | None = None
@@ -170,9 +119,9 @@ class ControlServer:
             self._listening = None
         self._place.close()
 
-    def allow(self, group: int | None, readers: int | None) -> None:
-        """Go by other groups; hang up on whoever may not look any more."""
-        self._group, self._readers = group, readers
+    def allow(self, group: int | None, readers: int | None, publisher_uid: int | None) -> None:
+        """Go by others; hang up on whoever may not look any more."""
+        self._group, self._readers, self._publisher_uid = group, readers, publisher_uid
         for task, peer in self._clients.items():
             if not peer.may_look(group, readers):
                 task.cancel()
@@ -328,7 +277,11 @@ class ControlServer:
                     self.counters.refused += 1
                     self._tell_refused(peer)
                     return _NO_ORDERS
-                case Quarantine() | Release() | Reload():
+                case Carry() | Notices() | Report() if not peer.may_carry(self._publisher_uid):
+                    self.counters.refused += 1
+                    self._tell_refused(peer)
+                    return _NOT_THE_PUBLISHER
+                case Quarantine() | Release() | Reload() | Carry():
                     if _hung_up(writer):
                         return None
                     order = asyncio.create_task(self._order(request, peer))
@@ -338,7 +291,7 @@ class ControlServer:
                     return envelope.wrap(encode(await asyncio.shield(order)))
                 case _:
                     async with self._views:
-                        return envelope.wrap(encode(await self._view(request)))
+                        return envelope.wrap(encode(await view(self._handler, request)))
         except TapsentinelError as error:
             return envelope.complaint(code_of(error), str(error))
         except Exception:
@@ -347,7 +300,7 @@ class ControlServer:
                 envelope.INTERNAL, "the daemon failed at this request: see its log"
             )
 
-    async def _order(self, order: Order, peer: Peer) -> object:
+    async def _order(self, order: Order | Carry, peer: Peer) -> object:
         match order:
             case Quarantine(port=port, for_ns=hold_ns, reason=reason):
                 return await self._handler.quarantine(port, hold_ns, reason, peer)
@@ -355,26 +308,10 @@ class ControlServer:
                 return await self._handler.release(port, reason, peer)
             case Reload():
                 return await self._handler.reload(peer)
-
-    async def _view(self, request: Request) -> object:
-        match request:
-            case Ping():
-                return {}
-            case Status():
-                return await self._handler.status()
-            case Ports():
-                return await self._handler.ports()
-            case Show(port=port):
-                return await self._handler.show(port)
-            case Dhcp(port=one):
-                return await self._handler.dhcp(one)
-            case Audit():
-                return await self._handler.audit()
-            case Report():
-                return await self._handler.report(request)
-            case Incidents(since_wall_ns=since, port=only, limit=limit, open=open_only):
-                return await self._handler.incidents(since, only, limit, open_only)
-        raise ControlError(f"no answer is known to {type(request).__name__}")
+            case Carry(what="order", message=message, via=via):
+                return await self._handler.carried_order(message, via)
+            case Carry(message=message, via=via):
+                return await self._handler.carried_notice(message, via)
 
     async def _drained(self, writer: asyncio.StreamWriter) -> None:
         try:

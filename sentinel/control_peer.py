@@ -8,6 +8,7 @@ import ctypes
 import errno
 import grp
 import os
+import pwd
 import socket
 import struct
 
@@ -46,6 +47,14 @@ def group_gid(name: str) -> int | None:
     """The number of a group; None if this host has none of that name."""
     try:
         return grp.getgrnam(name).gr_gid
+    except (KeyError, ValueError):
+        return None
+
+
+def user_uid(name: str) -> int | None:
+    """The number of a user; None if this host has none of that name."""
+    try:
+        return pwd.getpwnam(name).pw_uid
     except (KeyError, ValueError):
         return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Final
 
 from sentinel import abi, event
 from sentinel.config import HoldConfig
@@ -17,7 +18,11 @@ from sentinel.effect import Effect, EndCut, KeepCut, Log, Open, Shut
 from sentinel.event import Quarantine
 from sentinel.inventory import Device
 from sentinel.policy import hold_ns, is_due, until_wall_ns
+from sentinel.same_vm import is_same_vm
 from sentinel.vm import UNKNOWN_VM, VmIdentity
+
+NO_UID: Final = 2**32 - 1
+"""(uid_t)-1, which nobody has: of an order that came over MQTT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class CutBook:
                 vm=device.vm,
                 cause=cause,
                 reason=cut.reason,
-                uid=cut.uid if cause == "order" else None,
+                uid=cut.uid if cause == "order" and cut.uid != NO_UID else None,
                 since_wall_ns=cut.since_wall_ns,
                 hold_ns=hold,
                 until_wall_ns=until_wall_ns(cut.since_wall_ns, hold),
@@ -127,11 +132,12 @@ class CutBook:
         yield KeepCut(again)
 
     def order(
-        self, device: Device, hold: int | None, reason: str, uid: int, now_ns: int
+        self, device: Device, hold: int | None, reason: str, uid: int | None, now_ns: int
     ) -> Iterator[Effect]:
-        """Cut a port by order. One that is cut already stays so, on the order's terms.
+        """Cut a port by order; `uid` None: over MQTT.
 
-        What a repeated order does not say (how long, why) stays as it was ordered.
+        One that is cut already stays so, on the order's terms; what a repeated order
+        does not say (how long, why) stays as it was ordered.
         """
         before = self._active.get(device.ifindex)
         self._take_away(device, device.ifindex)
@@ -150,7 +156,7 @@ class CutBook:
         quarantine = self._active.pop(device.ifindex, None)
         yield Open(device.ifindex)
         if quarantine is None:
-            if uid is not None:
+            if by == "order":
                 yield Log(
                     event.release_idle(
                         now_ns, device.name, device.ifindex, device.vm, uid=uid, reason=reason
@@ -159,7 +165,9 @@ class CutBook:
             return
         yield from self._end(quarantine, by, uid, reason, now_ns)
 
-    def release_away(self, name: str, uid: int, reason: str, now_ns: int) -> Iterator[Effect]:
+    def release_away(
+        self, name: str, uid: int | None, reason: str, now_ns: int
+    ) -> Iterator[Effect]:
         """End by order the quarantine of a port that is not there."""
         quarantine = self.away(name)
         if quarantine is not None:
@@ -177,7 +185,7 @@ class CutBook:
                 UNKNOWN_VM if device is None else device.vm,
                 order.hold_ns or None,
                 order.reason,
-                order.uid,
+                _uid(order),
                 order.at_wall_ns,
             )
             self._forget(held)
@@ -191,7 +199,7 @@ class CutBook:
             )
         elif held is not None:
             self._forget(held)
-            yield from self._end(held, "order", order.uid, order.reason, order.at_wall_ns)
+            yield from self._end(held, "order", _uid(order), order.reason, order.at_wall_ns)
         else:
             vm = UNKNOWN_VM if device is None else device.vm
             yield Log(
@@ -200,7 +208,7 @@ class CutBook:
                     order.name,
                     order.ifindex,
                     vm,
-                    uid=order.uid,
+                    uid=_uid(order),
                     reason=order.reason,
                 )
             )
@@ -270,6 +278,26 @@ class CutBook:
             self._away.remove(quarantine)
             yield from self._end(quarantine, "hold", None, "", now_ns)
 
+    def known(
+        self,
+        device: Device,
+        cause: str,
+        reason: str,
+        relapses: int,
+        jitter_unit: float,
+        now_ns: int,
+    ) -> Iterator[Effect]:
+        """Cut a port for what its VM did elsewhere, as if the check had cut it here."""
+        self._take_away(device, device.ifindex)
+        hold = hold_ns(self._hold, relapses, jitter_unit)
+        until_ns = until_wall_ns(now_ns, hold)
+        yield from self._set(
+            Quarantine(
+                device.name, device.ifindex, device.vm, cause, reason, None, now_ns, hold,
+                until_ns, relapses,
+            )
+        )  # fmt: skip
+
     def _set(self, quarantine: Quarantine) -> Iterator[Effect]:
         self._active[quarantine.ifindex] = quarantine
         yield Shut(quarantine)
@@ -291,23 +319,6 @@ class CutBook:
         return None
 
 
-def is_same_vm(quarantine: Quarantine, device: Device) -> bool:
-    """Whether the port belongs to the VM that was cut, as far as anybody can say.
-
-    Names of taps are used again (libvirt's vnet0), so a name alone counts only
-    where no source knows the VM of either.
-    """
-    then, now = quarantine.vm, device.vm
-    if then.port_id and now.port_id:
-        shorter = min(len(then.port_id), len(now.port_id))
-        return then.port_id[:shorter] == now.port_id[:shorter]
-    if then.uuid and now.uuid:
-        # Of a VM's several ports the one with the same MAC, or at least name.
-        same_port = then.mac == now.mac if then.mac and now.mac else quarantine.port == device.name
-        return then.uuid == now.uuid and same_port
-    return not then.is_known and not now.is_known and quarantine.port == device.name
-
-
 def _outlasts(one: Quarantine, other: Quarantine) -> bool:
     if other.until_wall_ns is None:
         return False
@@ -327,7 +338,7 @@ def _ordered(
     vm: VmIdentity,
     hold: int | None,
     reason: str,
-    uid: int,
+    uid: int | None,
     at_ns: int,
 ) -> Quarantine:
     """What an order makes of a port, cut `before` or not."""
@@ -350,17 +361,28 @@ def _ordered(
     )
 
 
+def _uid(order: Order) -> int | None:
+    return None if order.uid == NO_UID else order.uid
+
+
 def cut_of(quarantine: Quarantine) -> Cut:
     """A quarantine as it stands beside the latch."""
     return Cut(
         latch=latch_value(quarantine.cause),
         ifindex=quarantine.ifindex,
-        uid=quarantine.uid or 0,
+        uid=uid_to_keep(quarantine),
         relapses=quarantine.relapses,
         since_wall_ns=quarantine.since_wall_ns,
         hold_ns=quarantine.hold_ns or 0,
         reason=quarantine.reason,
     )
+
+
+def uid_to_keep(quarantine: Quarantine) -> int:
+    """Who ordered a cut, as a number that a map can hold."""
+    if quarantine.uid is None:
+        return NO_UID if quarantine.cause == "order" else 0
+    return quarantine.uid
 
 
 def _reason(cause: str) -> str:

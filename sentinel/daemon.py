@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Coroutine, Iterable
@@ -24,39 +25,28 @@ from sentinel.attachments import Attachments
 from sentinel.audits import Audits
 from sentinel.config import Config, parse_config
 from sentinel.control import ControlServer
-from sentinel.control_peer import group_gid
-from sentinel.cuts import cut_of
+from sentinel.control_peer import group_gid, user_uid
 from sentinel.decode import Counters, KernelConfig, decode_event
-from sentinel.effect import Effect, Log, Open, Shut
+from sentinel.effect import Effect, Log
 from sentinel.engine import Engine, kernel_config
 from sentinel.errors import KernelError
 from sentinel.identity import IdentityFollower, IdentityResolver, SourceWatch
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Inventory, Renamed
 from sentinel.journal import Journal
+from sentinel.kernel_effects import apply_to_kernel
 from sentinel.leases import Leases
 from sentinel.link import LinkFacts
 from sentinel.loader.guard import Guard
 from sentinel.loader.ring import BATCH_RECORDS, Ring
 from sentinel.netlink import LinkFollower
+from sentinel.newcomers import Newcomers
 from sentinel.notify import notify, notify_compiling, watchdog_interval_s
 from sentinel.reload import THE_DEFAULTS, Reloads
 from sentinel.scribe import Scribe
-from sentinel.terminal import harmless
 from sentinel.vm import VmIdentity
 
 TICK_S: Final = 1.0
 PRUNE_EVERY_TICKS: Final = 60
-LOUD: Final = frozenset(
-    {
-        event.Kind.GUARD_FAILED,
-        event.Kind.QUARANTINE_SET,
-        event.Kind.QUARANTINE_RELEASED,
-        event.Kind.QUARANTINE_REFUSED,
-        event.Kind.ORDER_REFUSED,
-    }
-)
-"""Events that the log tells too; they are bounded by nature."""
-
 _log = logging.getLogger("tapsentinel")
 
 
@@ -73,24 +63,30 @@ class Daemon:
         self.started_wall_ns = time.time_ns()
         service_vids = frozenset(config.audit.service_vlans)
         self.inventory = Inventory(config.ports, config.checks.size.mtu, service_vids)
-        self.engine = Engine(config, self.inventory.devices())
+        self.host = config.events.host or socket.gethostname()
+        self.engine = Engine(config, self.inventory.devices(), self.host)
         self.scribe = Scribe(journal, self._written, config.events)
         self.attachments = Attachments(guard, self._attached, self._failed)
         self.links = LinkFollower(self._resync, self._link, self._link_gone)
         self.resolver = IdentityResolver()
         self.identities = IdentityFollower(self.resolver, self._identity)
         self.ring = Ring(guard.maps.fd("tap_ring"))
+        self.answers = Answers(self)
         self.control = ControlServer(
             Path(config.paths.control_socket),
             group_gid(config.control.group),
-            Answers(self),
+            self.answers,
             readers=group_gid(config.control.readers),
+            publisher_uid=user_uid(config.mqtt.user),
         )
         self._kernel_config: KernelConfig | None = None
         self._adopted: set[str] = set()
         self._stopping = asyncio.Event()
         self.accounts = Accounts(
             guard.maps, self.scribe, self.engine, self.inventory, self.attachments, self.apply
+        )
+        self.newcomers = Newcomers(
+            guard.maps, self.engine, self.inventory, self.attachments, self.accounts, self.apply
         )
         self.leases = Leases(
             guard.maps, self.engine, self.scribe, self.inventory.devices(), self.apply
@@ -109,6 +105,7 @@ class Daemon:
             loop.add_signal_handler(number, self._stopping.set)
         loop.add_signal_handler(signal.SIGHUP, self.reloads.hang_up)
         self.scribe.start()
+        await self.answers.carried.load()
         await self.accounts.take_over()
         self.attachments.start()
         await self.links.start()
@@ -215,6 +212,12 @@ class Daemon:
                     self.attachments.change(device)
             self.apply(self.engine.change(change, time.time_ns()))
         self.write_config()
+        self.settle_newcomers()
+
+    def settle_newcomers(self) -> None:
+        """Do soon what is to be done about guests that other hosts gave notice of."""
+        if self.engine.fleet.wanted:
+            self.spawn(self.newcomers.settle())
 
     def _follow_identity(self, device: Device) -> None:
         if device.role == "port":
@@ -250,6 +253,7 @@ class Daemon:
             ]
         )
         self._follow_identity(device)
+        self.settle_newcomers()
 
     def _failed(self, device: Device, problem: str) -> None:
         self.apply(
@@ -310,6 +314,8 @@ class Daemon:
         self.apply(self.engine.tick(now_ns))
         self.leases.tick()
         self.audits.tick()
+        self.answers.carried.tick(now_ns)
+        self.settle_newcomers()
         self.guard.maps.recount()
 
     # Effects.
@@ -322,24 +328,7 @@ class Daemon:
 
     def apply_to_kernel(self, effects: Iterable[Effect]) -> None:
         """Latches and what stands beside them; tells the log what is loud."""
-        for effect in effects:
-            match effect:
-                case Shut(quarantine=quarantine):
-                    cut = cut_of(quarantine)
-                    slot = self.guard.maps.find(quarantine.ifindex)
-                    if slot is None:
-                        continue
-                    self.guard.maps.write_cut(slot.slot, cut)
-                    if not self.guard.maps.shut_latch(slot.slot, cut.latch):
-                        self.guard.maps.change_latch(slot.slot, cut.latch)
-                case Open(ifindex=ifindex):
-                    slot = self.guard.maps.find(ifindex)
-                    if slot is not None:
-                        self.guard.maps.open_latch(slot.slot)
-                        self.guard.maps.write_cut(slot.slot, None)
-                case Log(event=one) if one.kind in LOUD:
-                    words = one.body.get("message") or one.body.get("problem") or one.kind
-                    _log.warning("%s: %s", harmless(one.port or "host"), harmless(str(words)))
+        apply_to_kernel(self.guard.maps, effects)
 
     def _written(self) -> None:
         self.control.wake_watchers()

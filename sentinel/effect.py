@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sentinel.event import Event, Incident, Json, Kind, Quarantine
 
@@ -96,4 +97,27 @@ class ForgetLease:
     key: str
 
 
-Effect = Shut | Open | Log | Keep | KeepCut | EndCut | KeepLease | ForgetLease
+@dataclass(frozen=True, slots=True)
+class KeepMemo:
+    """Keep what counts until a moment; the latest of a kind and key replaces those before.
+
+    `state` is JSON of at most journal_rows.LARGEST_MEMO_BYTES, and is not changed after.
+    """
+
+    kind: str
+    key: str
+    until_wall_ns: int
+    state: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetMemo:
+    """Forget what was kept."""
+
+    kind: str
+    key: str
+
+
+Effect = (
+    Shut | Open | Log | Keep | KeepCut | EndCut | KeepLease | ForgetLease | KeepMemo | ForgetMemo
+)

@@ -24,6 +24,7 @@ from sentinel.decode import (
     Counters,
     KernelConfig,
     KernelEvent,
+    Order,
     PortSlot,
 )
 from sentinel.decode_message import KernelMessage
@@ -34,7 +35,11 @@ from sentinel.dhcp.sentences import Dial
 from sentinel.dhcp.watch import LeaseWatch, said_by
 from sentinel.effect import Effect, IncidentKeys, Log
 from sentinel.event import Incident, Moment, Quarantine
+from sentinel.fleet.issued import KNOWN_FROM
+from sentinel.fleet.notice import Notice
+from sentinel.fleet.watch import FleetWatch
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Renamed
+from sentinel.vm import UNKNOWN_VM
 
 EVENT_WINDOW_NS: Final = 1_000_000_000
 ROGUE_DHCP: Final = "rogue_dhcp"
@@ -63,8 +68,8 @@ def kernel_config(config: Config, watched_ports: int) -> KernelConfig:
 class Engine:
     """Incidents and quarantines of the devices that the inventory knows."""
 
-    def __init__(self, config: Config, devices: Mapping[int, Device]) -> None:
-        """`devices` is the inventory's view, which follows."""
+    def __init__(self, config: Config, devices: Mapping[int, Device], host: str = "") -> None:
+        """`devices` is the inventory's view, which follows; `host` is what this one is called."""
         self._config = config
         self.hold = config.hold
         self._devices = devices
@@ -73,6 +78,7 @@ class Engine:
         self.dhcp = LeaseWatch(devices, keys.new)
         self.audit = AuditIncidents(keys.new, config.audit.accepted)
         self.cuts = CutBook(config.hold)
+        self.fleet = FleetWatch(config.mqtt.fleet, host, devices)
         self._said: dict[int, list[Moment]] = {}
         """What guests said as servers before their incident was opened, by ifindex."""
         self._fuse_told: set[int] = set()
@@ -101,9 +107,11 @@ class Engine:
                     )
                 )
                 yield from self.cuts.device_known(device, now_ns, is_shut)
+                yield from self._tell_fleet(device, now_ns)
             case Gone():
                 yield from self.incidents.device_gone(device.ifindex, now_ns)
                 self.cuts.device_gone(device.ifindex)
+                self.fleet.gone(device.ifindex)
                 yield from self.dhcp.gone(device.ifindex, now_ns)
                 self._fuse_told.discard(device.ifindex)
                 self._said.pop(device.ifindex, None)
@@ -123,6 +131,7 @@ class Engine:
             case Changed():
                 yield from self.cuts.renamed(device)
                 yield from self.cuts.device_known(device, now_ns)
+                yield from self._tell_fleet(device, now_ns)
 
     def record(self, record: KernelEvent, now_ns: int) -> Iterator[Effect]:
         """Take a ring record."""
@@ -207,6 +216,7 @@ class Engine:
         device = self._devices.get(seen.slot.ifindex)
         if device is not None and self.cuts.active(device.ifindex) is None:
             yield from self.cuts.see_latch(device, seen)
+            yield from self.fleet.cut(self.cuts.active(device.ifindex), seen.latched_wall_ns)
 
     def count(self, sample: Sample, now_ns: int) -> Iterator[Effect]:
         """Take the counters of the devices with open incidents."""
@@ -220,17 +230,83 @@ class Engine:
                 self._fuse_told.clear()
                 yield from self.cuts.release(device, "hold", None, "", now_ns)
         yield from self.cuts.expire_away(now_ns)
+        yield from self.fleet.tick(now_ns)
+
+    def _tell_fleet(self, device: Device, now_ns: int) -> Iterator[Effect]:
+        """A port is there, or something of it changed: is its VM one to tell of, or to find?"""
+        yield from self.fleet.cut(self.cuts.active(device.ifindex), now_ns)
+        self.fleet.look(device)
+
+    def known_elsewhere(
+        self,
+        device: Device,
+        notice: Notice,
+        relapses: int,
+        jitter_unit: float,
+        quarantined: int,
+        now_ns: int,
+    ) -> Iterator[Effect]:
+        """A port's VM is one that another host gave notice of: cut it, or tell of it.
+
+        `quarantined` is how many ports the kernel counts as cut.
+        """
+        is_trusted = notice.cause in device.trusted_checks
+        if self.fleet.action == "count" or is_trusted or self.cuts.active(device.ifindex):
+            yield from self.fleet.dealt(device, notice, "count", now_ns)
+            return
+        limit = self._config.fuse.limit(self.watched_ports())
+        if max(quarantined, self.cuts.count()) >= limit:
+            self.fleet.postpone(device.ifindex)
+            if device.ifindex not in self._fuse_told:
+                self._fuse_told.add(device.ifindex)
+                yield Log(
+                    event.quarantine_refused(
+                        now_ns,
+                        device.name,
+                        device.ifindex,
+                        device.vm,
+                        cause=notice.cause,
+                        problem="the fuse allows no more quarantined ports; this one, whose guest "
+                        f"is {KNOWN_FROM}{notice.host}, stays open",
+                        quarantined=limit,
+                        limit=limit,
+                    )
+                )
+            return
+        reason = f"{KNOWN_FROM}{notice.host}: {notice.cause}: {notice.reason}"
+        yield from self.cuts.known(device, notice.cause, reason, relapses, jitter_unit, now_ns)
+        yield from self.fleet.dealt(device, notice, "quarantine", now_ns)
 
     def quarantine(
-        self, device: Device, hold_ns: int | None, reason: str, uid: int, now_ns: int
+        self, device: Device, hold_ns: int | None, reason: str, uid: int | None, now_ns: int
     ) -> Iterator[Effect]:
-        """Carry out an order to cut."""
+        """Carry out an order to cut; `uid` None: it came over MQTT."""
         yield from self.cuts.order(device, hold_ns, reason, uid, now_ns)
 
-    def release(self, device: Device, reason: str, uid: int, now_ns: int) -> Iterator[Effect]:
-        """Carry out an order to release."""
+    def release(
+        self, device: Device, reason: str, uid: int | None, now_ns: int
+    ) -> Iterator[Effect]:
+        """Carry out an order to release; `uid` None: it came over MQTT."""
         self._fuse_told.clear()
         yield from self.cuts.release(device, "order", uid, reason, now_ns)
+        yield from self.fleet.released(device.vm, device.name, now_ns)
+
+    def release_away(
+        self, name: str, reason: str, uid: int | None, now_ns: int
+    ) -> Iterator[Effect]:
+        """Carry out an order to release a port that is not there."""
+        away = self.cuts.away(name)
+        yield from self.cuts.release_away(name, uid, reason, now_ns)
+        if away is not None:
+            yield from self.fleet.released(away.vm, name, now_ns)
+
+    def told_offline(self, order: Order, device: Device | None) -> Iterator[Effect]:
+        """Journal an order that was carried out while no daemon listened."""
+        held = self.cuts.active(order.ifindex) or self.cuts.away(order.name)
+        yield from self.cuts.told_offline(order, device)
+        if order.kind == abi.TAP_ORDER_RELEASE:
+            vm = device.vm if device is not None else held.vm if held is not None else UNKNOWN_VM
+            yield from self.fleet.released(vm, order.name, order.at_wall_ns)
 
     def watched_ports(self) -> int:
         """Ports without uplinks: what the fuse is a share of."""

@@ -14,6 +14,7 @@
     │   └── ProtocolError    bytes that are no request or no answer
     ├── BrokerError          the MQTT broker, or what is needed to reach it
     └── RefusedError         an order that is not carried out
+        └── UntrustedError   a signed message that is not what it says, or of nobody known
 
 A message says what happened, to which port or file, and what to do about it.
 """
@@ -82,3 +83,7 @@ class BrokerError(TapsentinelError):
 
 class RefusedError(TapsentinelError):
     """An order that is not carried out: unknown port, no right, a fuse."""
+
+
+class UntrustedError(RefusedError):
+    """A signed message that was altered, or that nobody signed whose key is known here."""

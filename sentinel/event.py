@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 from sentinel import event_bodies as bodies
 from sentinel.durations import format_duration
+from sentinel.event_kinds import Kind as _Kind
 from sentinel.vm import VmIdentity
 
 Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
+Kind = _Kind
 Moment = bodies.Moment
 _LAST_SECOND: Final = 253_402_300_799
 """The end of the year 9999."""
@@ -27,30 +28,6 @@ VERSION: Final = 1
 """Of what events say: rises when a member changes its meaning or goes."""
 LONGEST_TEXT_CHARS: Final = 512
 """Of a reason or a problem in an event; what is longer is cut and ends in "…"."""
-
-
-class Kind(StrEnum):
-    """Kinds of events. A reader must let pass those it does not know."""
-
-    PORT_APPEARED = "port.appeared"
-    PORT_GONE = "port.gone"
-    PORT_RENAMED = "port.renamed"
-    GUARD_ATTACHED = "guard.attached"
-    GUARD_FAILED = "guard.failed"
-    INCIDENT_OPENED = "incident.opened"
-    INCIDENT_UPDATED = "incident.updated"
-    INCIDENT_CLOSED = "incident.closed"
-    QUARANTINE_SET = "quarantine.set"
-    QUARANTINE_RELEASED = "quarantine.released"
-    QUARANTINE_REFUSED = "quarantine.refused"
-    ORDER_REFUSED = "order.refused"
-    DAEMON_STARTED = "daemon.started"
-    DAEMON_STOPPED = "daemon.stopped"
-    JOURNAL_DAMAGED = "journal.damaged"
-    JOURNAL_FULL = "journal.full"
-    JOURNAL_RECOVERED = "journal.recovered"
-    CONFIG_LOADED = "config.loaded"
-    CONFIG_REFUSED = "config.refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,10 +260,11 @@ def quarantine_released(
 
 
 def release_idle(
-    time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, uid: int, reason: str
+    time_ns: int, port: str, ifindex: int, vm: VmIdentity | None, *, uid: int | None, reason: str
 ) -> Event:
     """Tell of an order to release a port that was not cut."""
-    message = _because(f"was not cut; release ordered by uid {uid}", reason)
+    by = "" if uid is None else f" by uid {uid}"
+    message = _because(f"was not cut; release ordered{by}", reason)
     body = bodies.ReleasedIdle(message, "order", uid, clip(reason), False)
     return _told(Kind.QUARANTINE_RELEASED, time_ns, port, ifindex, vm, body)
 

@@ -137,6 +137,59 @@ class OrderRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedRefused:
+    """`order.refused`, `notice.refused`: what came over MQTT and was not taken."""
+
+    order: str
+    """What it asked for; "notice" for a notice."""
+    id: str
+    by: str
+    """Whose signature it bears; empty: nobody's who is known."""
+    sender: str
+    """Who gave it, as the sender tells."""
+    via: str
+    """The broker."""
+    problem: str
+    times: int
+    """How many this stands for, this one among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDone:
+    """`order.done`: an order over MQTT was carried out."""
+
+    order: str
+    id: str
+    by: str
+    """Whose signature it bears."""
+    sender: str
+    """Who gave it, as the sender tells."""
+    via: str
+    """The broker."""
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeState:
+    """`notice.issued`, `.taken`, `.matched`, `.forgotten`: a guest that a host cut for cause."""
+
+    id: str
+    host: str
+    """Which one gave notice."""
+    uuid: str | None
+    macs: tuple[str, ...]
+    cause: str
+    reason: str
+    issued_wall_ns: int
+    expires_wall_ns: int
+    withdrawn: bool
+    action: str
+    """What is done where it appears: "count" or "quarantine"; empty: nothing here."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Started:
     """`daemon.started`."""
 
@@ -238,7 +291,13 @@ BODIES: Final[dict[str, tuple[type, ...]]] = {
     "quarantine.set": (Cut,),
     "quarantine.released": (Released, ReleasedIdle),
     "quarantine.refused": (CutRefused,),
-    "order.refused": (OrderRefused,),
+    "order.refused": (OrderRefused, CarriedRefused),
+    "order.done": (OrderDone,),
+    "notice.issued": (NoticeState,),
+    "notice.taken": (NoticeState,),
+    "notice.refused": (CarriedRefused,),
+    "notice.matched": (NoticeState,),
+    "notice.forgotten": (NoticeState,),
     "daemon.started": (Started,),
     "daemon.stopped": (Stopped,),
     "journal.damaged": (JournalDamaged,),

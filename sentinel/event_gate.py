@@ -32,6 +32,7 @@ GATED: Final = frozenset(
         Kind.INCIDENT_OPENED,
         Kind.INCIDENT_UPDATED,
         Kind.INCIDENT_CLOSED,
+        Kind.NOTICE_TAKEN,
     }
 )
 """What guests, or who plugs them in, can bring about at any rate. Cuts and orders never wait."""

@@ -16,7 +16,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +35,7 @@ from sentinel.journal_rows import (
     INCIDENT_PORT,
     INCIDENT_UPDATED,
     KeptLease,
+    Memo,
     Row,
     entry_of,
     incident_of,
@@ -43,6 +43,8 @@ from sentinel.journal_rows import (
     lease_key,
     lease_of,
     lease_row,
+    memo_of,
+    memo_row,
     quarantine_of,
     quarantine_row,
 )
@@ -56,36 +58,15 @@ from sentinel.journal_schema import (
     INCIDENTS_OPEN,
     INCIDENTS_OPEN_OF_PORT,
     LEASES,
+    MEMOS,
     OLDEST_SEQ,
 )
+from sentinel.journal_status import JournalStatus
 from sentinel.vm import VmIdentity
 
 MOST_RETURNED: Final = 10_000
 """Entries or incidents that one call returns at the most."""
 MOST_PAST_CUTS: Final = 64
-
-
-@dataclass(frozen=True, slots=True)
-class JournalStatus:
-    """How the journal does. `problem` None: nothing for an operator to look at."""
-
-    ok: bool
-    problem: str | None
-    path: str
-    entries: int
-    size_bytes: int
-    """Of the database and its log."""
-    pending: int
-    """Rows that wait in memory for the disk."""
-    lost: int
-    """Rows that found no room to wait, since the start."""
-    last_seq: int
-    writing: bool
-    """Whether entries reach the disk."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The status as a JSON object."""
-        return asdict(self)
 
 
 class Journal:
@@ -200,6 +181,23 @@ class Journal:
             self._waiting.forget_lease(kept_key)
             self._soon()
 
+    def keep_memo(self, kind: str, key: str, until_wall_ns: int, state: Mapping[str, Any]) -> bool:
+        """Keep what counts until a moment; the same kind and key again replaces it.
+
+        False if it is too large to be kept (LARGEST_MEMO_BYTES): then none is.
+        """
+        self._keeper.refuse_if_closed()
+        row = memo_row(kind, key, until_wall_ns, state)
+        self._waiting.put_memo((kind, key) if row is None else row)
+        self._soon()
+        return row is not None
+
+    def forget_memo(self, kind: str, key: str) -> None:
+        """Forget a memo; nothing if there is none."""
+        self._keeper.refuse_if_closed()
+        self._waiting.put_memo((kind, key))
+        self._soon()
+
     # What is read.
 
     def events_after(self, cursor: int, limit: int = 1000) -> list[Entry]:
@@ -313,6 +311,19 @@ class Journal:
         kept = [lease_of(row) for row in rows.values()]
         kept.sort(key=lambda lease: lease.saved_wall_ns, reverse=True)
         return kept[:MOST_LEASES]
+
+    def memos(self, kind: str) -> list[Memo]:
+        """Everything of a kind that was kept, whether it is over or not.
+
+        Raises JournalError if it is not readable.
+        """
+        rows = {row[1]: row for row in self._keeper.fetch(MEMOS, (kind, MOST_RETURNED))}
+        for (of_kind, key), row in self._waiting.memos.rows.items():
+            if of_kind == kind:
+                rows.pop(key, None)
+                if len(row) > 2:
+                    rows[key] = row
+        return [memo_of(row) for row in rows.values()]
 
     # What is done from time to time.
 

@@ -26,12 +26,14 @@ from sentinel.journal_rows import Row
 from sentinel.journal_schema import (
     EPOCHS,
     FORGET_LEASE,
+    FORGET_MEMO,
     HIGHEST_NUMBER,
     INSERT_EVENT,
     RELEASE_QUARANTINE,
     SAVE_EPOCH,
     SAVE_INCIDENT,
     SAVE_LEASE,
+    SAVE_MEMO,
     SAVE_QUARANTINE,
     SCHEMA_VERSION,
     UnusableFileError,
@@ -184,6 +186,10 @@ class JournalFile:
                 self.connection.executemany(FORGET_LEASE, forgotten)
                 self.connection.executemany(SAVE_LEASE, saved)
                 trim_leases(self.connection, self._limits)
+            kept = [row for row in batch.memos if len(row) > 2]
+            ended = [row for row in batch.memos if len(row) == 2]
+            self.connection.executemany(FORGET_MEMO, ended)
+            self.connection.executemany(SAVE_MEMO, kept)
         self._has_epoch |= epoch is not None
 
     def prune_by_age(self, before_wall_ns: int) -> Pruned:

@@ -16,6 +16,8 @@ from sentinel.journal_schema import (
     EVIDENCE_COLUMN,
     LEASE_INDEX,
     LEASE_TABLE,
+    MEMO_INDEX,
+    MEMO_TABLE,
     SCHEMA_VERSION,
 )
 
@@ -29,6 +31,8 @@ _STEPS: Final = {
     ),
     2: (
         EPOCH_TABLE,
+        MEMO_TABLE,
+        MEMO_INDEX,
         # What is there already is named too; by chance, as every opening is.
         "INSERT INTO epoch VALUES (1, lower(hex(randomblob(8))), '')",
     ),
@@ -36,7 +40,9 @@ _STEPS: Final = {
 _STAND_INS: Final = {
     1: (LEASE_TABLE.replace("CREATE TABLE", "CREATE TEMP TABLE"),
         LEASE_INDEX.replace("CREATE INDEX ", "CREATE INDEX temp.")),
-    2: (EPOCH_TABLE.replace("CREATE TABLE", "CREATE TEMP TABLE"),),
+    2: (EPOCH_TABLE.replace("CREATE TABLE", "CREATE TEMP TABLE"),
+        MEMO_TABLE.replace("CREATE TABLE", "CREATE TEMP TABLE"),
+        MEMO_INDEX.replace("CREATE INDEX ", "CREATE INDEX temp.")),
 }  # fmt: skip
 
 

@@ -38,6 +38,11 @@ OLD_LEASES: Final = (
     "DELETE FROM lease WHERE rowid IN (SELECT rowid FROM lease INDEXED BY lease_by_time "
     "WHERE saved_wall_ns < ? ORDER BY saved_wall_ns LIMIT ?)"
 )
+# What counted until then counts no more; the books forget it themselves while a daemon runs.
+OLD_MEMOS: Final = (
+    "DELETE FROM memo WHERE rowid IN (SELECT rowid FROM memo INDEXED BY memo_by_end "
+    "WHERE until_wall_ns < ? ORDER BY until_wall_ns LIMIT ?)"
+)
 # Openings before the one that numbered the oldest event.
 PAST_EPOCHS: Final = (
     "DELETE FROM epoch WHERE first_seq < (SELECT max(first_seq) FROM epoch "
@@ -106,7 +111,7 @@ def prune_by_age(connection: sqlite3.Connection, before_wall_ns: int, limits: Li
     """
     removed = [
         connection.execute(statement, (before_wall_ns, limits.rows)).rowcount
-        for statement in (OLD_EVENTS, OLD_INCIDENTS, OLD_QUARANTINES, OLD_LEASES)
+        for statement in (OLD_EVENTS, OLD_INCIDENTS, OLD_QUARANTINES, OLD_LEASES, OLD_MEMOS)
     ]
     connection.execute(PAST_EPOCHS)
     return Pruned(removed[0], max(removed) >= limits.rows)

@@ -19,7 +19,7 @@ from sentinel.journal_rows import CUT_RELEASED, CUT_RELEASED_BY, Row
 MOST_EVENTS: Final = 10_000
 MOST_EVENT_BYTES: Final = 8 << 20
 MOST_STATES: Final = 4096
-"""Of incidents, of quarantines, of releases and of leases each."""
+"""Of incidents, of quarantines, of releases, of leases and of memos each."""
 MOST_STATE_BYTES: Final = 8 << 20
 """Likewise."""
 _ROW_OVERHEAD_BYTES: Final = 128
@@ -28,6 +28,8 @@ _KeyT = TypeVar("_KeyT")
 
 CutKey = tuple[int, int]
 """ifindex and since_wall_ns."""
+MemoKey = tuple[str, str]
+"""Kind and key."""
 
 
 class Latest(Generic[_KeyT]):
@@ -65,13 +67,22 @@ class Batch:
     releases: list[Row]
     leases: list[Row]
     """A row of the key alone: to be forgotten."""
+    memos: list[Row]
+    """A row of kind and key alone: to be forgotten."""
 
     @property
     def rows(self) -> int:
         """How many rows these are."""
         return sum(
             len(rows)
-            for rows in (self.events, self.incidents, self.cuts, self.releases, self.leases)
+            for rows in (
+                self.events,
+                self.incidents,
+                self.cuts,
+                self.releases,
+                self.leases,
+                self.memos,
+            )
         )
 
 
@@ -86,6 +97,8 @@ class Waiting:
     """Of quarantines that are on the disk: the parameters of RELEASE_QUARANTINE."""
     leases: Latest[str] = field(default_factory=Latest)
     """A row of the key alone: to be forgotten."""
+    memos: Latest[MemoKey] = field(default_factory=Latest)
+    """A row of kind and key alone: to be forgotten."""
     lost: int = 0
     """How many had no room, ever."""
     _event_bytes: int = 0
@@ -100,7 +113,10 @@ class Waiting:
 
     @property
     def _states(self) -> int:
-        return len(self.incidents) + len(self.cuts) + len(self.releases) + len(self.leases)
+        return sum(
+            len(kind)
+            for kind in (self.incidents, self.cuts, self.releases, self.leases, self.memos)
+        )
 
     def add_event(self, row: Row) -> None:
         """Queue an event's row; the oldest goes if there is no room."""
@@ -138,6 +154,10 @@ class Waiting:
         """Queue a DHCP client's end."""
         self.lost += self.leases.put(key, (key,))
 
+    def put_memo(self, row: Row) -> None:
+        """Queue a memo's row, or of kind and key alone its end."""
+        self.lost += self.memos.put((row[0], row[1]), row)
+
     def batch(self, most_rows: int, most_bytes: int) -> Batch:
         """The oldest rows, up to both bounds but never none if anything waits."""
         room = _Room(most_rows, most_bytes)
@@ -150,6 +170,7 @@ class Waiting:
             cuts,
             releases,
             room.take(self.leases.rows.values(), _state_bytes),
+            room.take(self.memos.rows.values(), _state_bytes),
         )
 
     def done(self, batch: Batch) -> None:
@@ -165,6 +186,8 @@ class Waiting:
             self.releases.drop((row[2], row[3]))
         for row in batch.leases:
             self.leases.drop(row[0])
+        for row in batch.memos:
+            self.memos.drop((row[0], row[1]))
 
     def renumber(self, first: int) -> int:
         """Give the waiting events new numbers from `first` on; returns the next free one."""

@@ -21,6 +21,7 @@ from sentinel.journal_schema import (
     SAVE_EPOCH,
     SAVE_INCIDENT,
     SAVE_LEASE,
+    SAVE_MEMO,
     SAVE_QUARANTINE,
     UnusableFileError,
 )
@@ -55,6 +56,13 @@ _TABLES: Final = (
         "SELECT rowid, * FROM lease WHERE rowid <= ? ORDER BY rowid DESC",
         SAVE_LEASE,
         "SELECT max(rowid) FROM lease",
+    ),
+    (
+        # Not of orders: after a damage it is not known which there were, and those are
+        # refused that were issued before it (`orders.answered`).
+        "SELECT rowid, * FROM memo WHERE rowid <= ? AND kind <> 'order' ORDER BY rowid DESC",
+        SAVE_MEMO,
+        "SELECT max(rowid) FROM memo",
     ),
     (
         "SELECT rowid, * FROM event WHERE rowid <= ? ORDER BY rowid DESC",
@@ -146,7 +154,7 @@ def salvage(aside: Path, fresh: sqlite3.Connection, most_bytes: int, numbers: Nu
     with contextlib.suppress(sqlite3.Error):
         damaged.execute("PRAGMA writable_schema = ON")
     try:
-        known = (numbers.given, 0, numbers.incident, 0, numbers.given)
+        known = (numbers.given, 0, numbers.incident, 0, 0, numbers.given)
         for (query, insert, highest), given in zip(_TABLES, known, strict=True):
             chunk: list[Row] = []
             at = _highest(damaged, query, highest, given)

@@ -22,6 +22,7 @@ from sentinel.vm import UNKNOWN_VM, VmIdentity
 LARGEST_BODY_BYTES: Final = 16_384
 LARGEST_EVIDENCE_BYTES: Final = 12_288
 LARGEST_LEASE_BYTES: Final = 16_384
+LARGEST_MEMO_BYTES: Final = 4096
 LONGEST_KEY_CHARS: Final = 1024
 _FEWER: Final = (MOST_MOMENTS, MOST_MOMENTS // 2, MOST_MOMENTS // 4, MOST_MOMENTS // 8, 2)
 """Moments to try with, until what they are part of is no longer too large."""
@@ -47,6 +48,14 @@ class KeptLease(NamedTuple):
     port: str
     saved_wall_ns: int
     state: dict[str, Json]
+
+
+class Memo(NamedTuple):
+    """What counts until a moment; `state` is empty if it is damaged."""
+
+    key: str
+    until_wall_ns: int
+    state: dict[str, Any]
 
 
 def event_row(seq: int, event: Event) -> Row:
@@ -187,6 +196,23 @@ def lease_of(row: Row) -> KeptLease:
         state = None
     kept = state if isinstance(state, dict) else {}
     return KeptLease(str(row[0]), str(row[1]), _number(row[2]), kept)
+
+
+def memo_row(kind: str, key: str, until_wall_ns: int, state: Mapping[str, Any]) -> Row | None:
+    """A memo as it is stored; None if it is too large to be."""
+    text = _json(state)
+    if lease_key(key) is None or len(text.encode()) > LARGEST_MEMO_BYTES:
+        return None
+    return (_text(kind), _text(key), _integer(until_wall_ns), text)
+
+
+def memo_of(row: Row) -> Memo:
+    """The memo in a row."""
+    try:
+        state = orjson.loads(row[3])
+    except (orjson.JSONDecodeError, TypeError):
+        state = None
+    return Memo(str(row[1]), _number(row[2]), state if isinstance(state, dict) else {})
 
 
 def _evidence_text(evidence: Sequence[Moment]) -> str:

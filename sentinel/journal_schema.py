@@ -28,6 +28,15 @@ CREATE TABLE epoch (
     id TEXT NOT NULL,
     host TEXT NOT NULL
 )"""
+MEMO_TABLE: Final = """
+CREATE TABLE memo (
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    until_wall_ns INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    PRIMARY KEY (kind, key)
+)"""
+MEMO_INDEX: Final = "CREATE INDEX memo_by_end ON memo (until_wall_ns)"
 LEASE_INDEX: Final = "CREATE INDEX lease_by_time ON lease (saved_wall_ns)"
 
 _TABLES: Final = f"""
@@ -89,6 +98,8 @@ CREATE INDEX quarantine_active ON quarantine (since_wall_ns) WHERE released_wall
 {LEASE_TABLE};
 {LEASE_INDEX};
 {EPOCH_TABLE};
+{MEMO_TABLE};
+{MEMO_INDEX};
 """
 
 INSERT_EVENT: Final = "INSERT INTO event VALUES (?,?,?,?,?,?,?)"
@@ -103,6 +114,9 @@ SAVE_LEASE: Final = "INSERT OR REPLACE INTO lease VALUES (?,?,?,?)"
 # One that is there stays: it is of an earlier write of the same opening.
 SAVE_EPOCH: Final = "INSERT OR IGNORE INTO epoch VALUES (?,?,?)"
 FORGET_LEASE: Final = "DELETE FROM lease WHERE key = ?"
+
+SAVE_MEMO: Final = "INSERT OR REPLACE INTO memo VALUES (?,?,?,?)"
+FORGET_MEMO: Final = "DELETE FROM memo WHERE kind = ? AND key = ?"
 
 EVENTS_AFTER: Final = "SELECT * FROM event WHERE seq > ? ORDER BY seq LIMIT ?"
 INCIDENTS: Final = (
@@ -136,6 +150,7 @@ CUTS_OF_PORT: Final = (
     "WHERE port = ? AND since_wall_ns >= ? ORDER BY since_wall_ns DESC LIMIT ?"
 )
 LEASES: Final = "SELECT * FROM lease INDEXED BY lease_by_time ORDER BY saved_wall_ns DESC LIMIT ?"
+MEMOS: Final = "SELECT * FROM memo WHERE kind = ? ORDER BY key LIMIT ?"
 EPOCHS: Final = "SELECT * FROM epoch ORDER BY first_seq DESC LIMIT ?"
 OLDEST_SEQ: Final = "SELECT min(seq) FROM event"
 HIGHEST_NUMBER: Final = "SELECT seq FROM sqlite_sequence WHERE name = ?"
@@ -144,8 +159,8 @@ HIGHEST_NUMBER: Final = "SELECT seq FROM sqlite_sequence WHERE name = ?"
 OLDEST_VERSION: Final = 1
 """What `journal_migrate` can begin with."""
 _NAMES_SINCE: Final = {
-    1: frozenset({"lease", "lease_by_time", "epoch"}),
-    2: frozenset({"epoch"}),
+    1: frozenset({"lease", "lease_by_time", "epoch", "memo", "memo_by_end"}),
+    2: frozenset({"epoch", "memo", "memo_by_end"}),
 }
 """By version: tables and indexes that came after it."""
 

@@ -15,6 +15,7 @@ import msgspec
 
 from sentinel import envelope
 from sentinel.errors import PortGoneError, ProtocolError, RefusedError
+from sentinel.signed import MAX_MESSAGE_BYTES
 
 MAX_INCIDENTS = 1000
 MAX_REASON_CHARACTERS = 400
@@ -48,6 +49,10 @@ class Peer:
     def may_look(self, group_gid: int | None, readers_gid: int | None) -> bool:
         """Who may order, or a member of the group of those who only look."""
         return self.may_order(group_gid) or self._is_in(readers_gid)
+
+    def may_carry(self, publisher_uid: int | None) -> bool:
+        """Root, or the publisher's own user: who may bring what came over MQTT."""
+        return self.uid == 0 or (publisher_uid is not None and self.uid == publisher_uid)
 
     def _is_in(self, gid: int | None) -> bool:
         return gid is not None and (self.gid == gid or gid in self.groups)
@@ -125,6 +130,18 @@ class Report(_Request, frozen=True, tag="report"):
     problems: Annotated[tuple[_Line, ...], msgspec.Meta(max_length=8)] = ()
 
 
+class Carry(_Request, frozen=True, tag="carry"):
+    """A signed message that came over MQTT, as it came; `via` is the broker."""
+
+    what: Literal["order", "notice"]
+    message: Annotated[str, msgspec.Meta(max_length=MAX_MESSAGE_BYTES)]
+    via: _Line = ""
+
+
+class Notices(_Request, frozen=True, tag="notices"):
+    """This host's own notices, signed."""
+
+
 class Quarantine(_Request, frozen=True, tag="quarantine"):
     """Cut a port. `for_ns` null: until released."""
 
@@ -145,7 +162,20 @@ class Reload(_Request, frozen=True, tag="reload"):
 
 
 Order = Quarantine | Release | Reload
-Request = Ping | Status | Ports | Show | Dhcp | Audit | Incidents | Watch | Report | Order
+Request = (
+    Ping
+    | Status
+    | Ports
+    | Show
+    | Dhcp
+    | Audit
+    | Incidents
+    | Watch
+    | Report
+    | Carry
+    | Notices
+    | Order
+)
 
 _decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request)
 

@@ -13,10 +13,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from sentinel.answers_carried import private_key
 from sentinel.config import Config
 from sentinel.config_change import between, config_changes, need_restart
 from sentinel.config_file import read_config_file
-from sentinel.control_peer import group_gid
+from sentinel.control_peer import group_gid, user_uid
 from sentinel.effect import Log
 from sentinel.errors import ConfigError, RefusedError
 from sentinel.event_bodies import ConfigChange, members
@@ -101,12 +102,17 @@ class Reloads:
 
     async def _take(self, config: Config, asker: Asker) -> dict[str, Any]:
         daemon = self._daemon
-        groups = await asyncio.to_thread(
-            lambda: (group_gid(config.control.group), group_gid(config.control.readers))
+        allowed = await asyncio.to_thread(
+            lambda: (
+                group_gid(config.control.group),
+                group_gid(config.control.readers),
+                user_uid(config.mqtt.user),
+            )
         )
+        private_pem = await asyncio.to_thread(private_key, config.mqtt, str(self._file))
         told = config_changes(daemon.config, config)
-        changes = self._switch(config, told, asker)
-        daemon.control.allow(*groups)
+        changes = self._switch(config, told, asker, private_pem)
+        daemon.control.allow(*allowed)
         try:
             async with asyncio.timeout(ATTACH_S):
                 await daemon.attachments.settled()
@@ -116,7 +122,9 @@ class Reloads:
         journaled = await daemon.scribe.persist([])
         return self._answer(told, changes, journaled)
 
-    def _switch(self, config: Config, told: tuple[ConfigChange, ...], asker: Asker) -> list[Change]:
+    def _switch(
+        self, config: Config, told: tuple[ConfigChange, ...], asker: Asker, private_pem: bytes
+    ) -> list[Change]:
         """In one step of the loop: nobody sees half of a configuration."""
         daemon = self._daemon
         service_vids = frozenset(config.audit.service_vlans)
@@ -134,6 +142,9 @@ class Reloads:
         daemon.take_changes(changes)
         daemon.scribe.reconfigure(config.events, config.journal)
         daemon.audits.reconfigure(config.audit)
+        daemon.answers.carried.reconfigure(config.mqtt, private_pem)
+        daemon.engine.fleet.reconfigure(config.mqtt.fleet)
+        daemon.settle_newcomers()
         _log.info("%s read anew: %d keys are another", name, len(told))
         return changes
 

@@ -24,9 +24,11 @@ from sentinel.effect import (
     Effect,
     EndCut,
     ForgetLease,
+    ForgetMemo,
     Keep,
     KeepCut,
     KeepLease,
+    KeepMemo,
     Log,
     Open,
     Shut,
@@ -231,6 +233,12 @@ class Scribe:
                     )
                 case ForgetLease(key=key):
                     self._journal.forget_lease(key)
+                case KeepMemo():
+                    self._journal.keep_memo(
+                        effect.kind, effect.key, effect.until_wall_ns, effect.state
+                    )
+                case ForgetMemo(kind=kind, key=key):
+                    self._journal.forget_memo(kind, key)
         return events
 
     def _keep(self, keep: Keep) -> list[Event]:

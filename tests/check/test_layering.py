@@ -49,7 +49,10 @@ MAY_KNOW: dict[str, set[str]] = {
     "attachments": {"loader"},
     "accounts": {"attachments", "loader", "scribe"},
     "audits": {"identity", "loader"},
-    "answers": {"control", "leases", "netlink"},
+    "answers": {"control", "keyfile", "leases", "netlink"},
+    "keyfile": set(),
+    "kernel": {"loader"},
+    "newcomers": {"accounts", "attachments", "loader"},
     "doctor": {"loader", "cli", "control"},
     "cli": {"loader", "doctor", "daemon", "mqtt"},
 }

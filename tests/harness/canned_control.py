@@ -145,6 +145,7 @@ class CannedDaemon:
         self.asked: list[tuple[Any, ...]] = []
         self.refusals: list[tuple[Peer, int]] = []
         self.reports: list[Report] = []
+        self.carried: list[tuple[str, str, str]] = []
         self.before_answer: Callable[[], Coroutine[Any, Any, None]] | None = None
 
     async def status(self) -> object:
@@ -198,6 +199,17 @@ class CannedDaemon:
         self.reports.append(report)
         return {}
 
+    async def carried_order(self, message: str, via: str) -> object:
+        self.carried.append(("order", message, via))
+        return {"id": None, "result": {}}
+
+    async def carried_notice(self, message: str, via: str) -> object:
+        self.carried.append(("notice", message, via))
+        return {"taken": True, "why": ""}
+
+    async def notices(self) -> object:
+        return []
+
     async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
         return self.events[cursor : cursor + limit]
 
@@ -249,12 +261,17 @@ class CannedControl:
     """A control server on a thread with a loop of its own, for blocking clients."""
 
     def __init__(
-        self, path: Path, group: int | None, limits: Limits | None, readers: int | None = None
+        self,
+        path: Path,
+        group: int | None,
+        limits: Limits | None,
+        readers: int | None = None,
+        publisher_uid: int | None = None,
     ) -> None:
         self.path = path
         self.daemon = CannedDaemon()
         self.loop = asyncio.new_event_loop()
-        self.server = ControlServer(path, group, self.daemon, limits, readers)
+        self.server = ControlServer(path, group, self.daemon, limits, readers, publisher_uid)
         self._stopped = False
         self._thread = threading.Thread(target=self.loop.run_forever, name="canned control")
 
@@ -311,11 +328,14 @@ def run_directory() -> Iterator[Path]:
 
 @contextlib.contextmanager
 def canned_control(
-    group: int | None = None, limits: Limits | None = None, readers: int | None = None
+    group: int | None = None,
+    limits: Limits | None = None,
+    readers: int | None = None,
+    publisher_uid: int | None = None,
 ) -> Iterator[CannedControl]:
     """A served control socket in a directory of its own; both are gone afterwards."""
     with run_directory() as place:
-        control = CannedControl(place / "control.sock", group, limits, readers)
+        control = CannedControl(place / "control.sock", group, limits, readers, publisher_uid)
         try:
             control.start()
             yield control

@@ -32,7 +32,7 @@ COMMAND = CHECKOUT / ".venv" / "bin" / "tapsentinel"
 BPFFS = Path("/sys/fs/bpf")
 OUR_PINS = re.compile(r"ts-(?P<pid>\d+)-[0-9a-f]{6}")
 
-Scalar = str | int | bool | Sequence[str]
+Scalar = str | int | bool | Sequence[str] | Sequence[Mapping[str, object]]
 Tables = Mapping[str, Mapping[str, Scalar]]
 
 
@@ -182,7 +182,12 @@ def toml_text(tables: Tables, between: str = "\n") -> str:
     return between.join(lines) + between
 
 
-def _toml_value(value: Scalar) -> str:
+def _toml_value(value: object) -> str:
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items())
+        return f"{{{inside}}}"
+    if isinstance(value, list | tuple) and any(isinstance(one, Mapping) for one in value):
+        return f"[{', '.join(map(_toml_value, value))}]"
     # JSON's strings, numbers, booleans and arrays of strings are TOML's.
     if not isinstance(value, str | int | bool | list | tuple):
         raise TypeError(f"{value!r} has no TOML here")

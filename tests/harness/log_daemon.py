@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sentinel.control import ControlServer
+from sentinel.control_peer import user_uid
 from sentinel.effect import Log
 from sentinel.event import Event, Json
 from sentinel.journal import Journal
@@ -82,7 +83,9 @@ async def serve(directory: Path, readers: int) -> None:
 
     scribe = Scribe(journal, written)
     daemon = LogDaemon(scribe)
-    server = ControlServer(directory / "control.sock", None, daemon, readers=readers)
+    server = ControlServer(
+        directory / "control.sock", None, daemon, readers=readers, publisher_uid=user_uid("nobody")
+    )
     scribe.start()
     await server.start()
     print("ready", flush=True)

@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,9 @@ def _control() -> Iterator[CannedControl]:
         yield served
 
 
-def asked(control: CannedControl, gid: int, op: str, **members: object) -> str:
+def asked(
+    control: CannedControl, gid: int, op: str, *, uid: int = STRANGER_UID, **members: Any
+) -> str:
     path = str(control.path)
 
     def ask() -> str:
@@ -40,7 +43,7 @@ def asked(control: CannedControl, gid: int, op: str, **members: object) -> str:
             return str(error)
         return "ok"
 
-    return str(as_user(ask, STRANGER_UID, gid))
+    return str(as_user(ask, uid, gid))
 
 
 REPORT = {"state": "connected", "broker": "b:1"}
@@ -56,10 +59,9 @@ REPORT = {"state": "connected", "broker": "b:1"}
         ("incidents", {}),
         ("dhcp", {}),
         ("watch", {"ids": ["x"]}),
-        ("report", REPORT),
     ],
 )
-def test_a_reader_may_look(control: CannedControl, op: str, members: dict[str, object]) -> None:
+def test_a_reader_may_look(control: CannedControl, op: str, members: dict[str, Any]) -> None:
     assert asked(control, READERS_GID, op, **members) == "ok"
     assert asked(control, MEMBERS_GID, op, **members) == "ok"
     assert "only root and members" in asked(control, STRANGER_UID, op, **members)
@@ -69,7 +71,7 @@ def test_a_reader_may_look(control: CannedControl, op: str, members: dict[str, o
 def test_a_reader_gives_no_order_and_that_it_tried_is_journaled(
     control: CannedControl, op: str
 ) -> None:
-    members = {} if op == "reload" else {"port": "tap1"}
+    members: dict[str, Any] = {} if op == "reload" else {"port": "tap1"}
     said = asked(control, READERS_GID, op, **members)
     assert "only root and members of the group set as control.group may give orders" in said
     assert control.daemon.orders == []
@@ -77,6 +79,37 @@ def test_a_reader_gives_no_order_and_that_it_tried_is_journaled(
     assert control.daemon.refusals[0][0].uid == STRANGER_UID
     assert asked(control, MEMBERS_GID, op, **members) == "ok"
     assert len(control.daemon.orders) == 1
+
+
+@pytest.mark.parametrize(
+    ("op", "members"),
+    [
+        ("report", REPORT),
+        ("notices", {}),
+        ("carry", {"what": "order", "message": "{}", "via": "b"}),
+        ("carry", {"what": "notice", "message": "{}"}),
+    ],
+)
+def test_what_came_over_mqtt_is_for_root_and_the_publisher_to_bring(
+    op: str, members: dict[str, Any]
+) -> None:
+    with canned_control(
+        group=MEMBERS_GID, readers=READERS_GID, publisher_uid=STRANGER_UID + 1
+    ) as control:
+        for gid in (READERS_GID, MEMBERS_GID):
+            assert "set as mqtt.user may bring" in asked(control, gid, op, **members)
+        assert control.daemon.carried == []
+        assert control.daemon.reports == []
+        wait_until(lambda: control.daemon.refusals, 5, "the refusal to be told")
+        assert asked(control, READERS_GID, op, uid=STRANGER_UID + 1, **members) == "ok"
+        with Client(str(control.path)) as client:
+            client.ask(op, **members)
+        if op == "carry":
+            assert len(control.daemon.carried) == 2
+    with canned_control(group=MEMBERS_GID, readers=READERS_GID) as control:
+        assert "set as mqtt.user may bring" in asked(
+            control, READERS_GID, op, uid=STRANGER_UID + 1, **members
+        )
 
 
 def test_a_watch_goes_on_after_what_was_had(control: CannedControl) -> None:
@@ -109,7 +142,7 @@ def test_who_may_not_look_any_more_is_hung_up_on(control: CannedControl) -> None
         wait_until(ready.exists, 10, "the watch")
 
         async def change() -> None:
-            control.server.allow(MEMBERS_GID, None)
+            control.server.allow(MEMBERS_GID, None, None)
 
         control.call(change())
         go.touch()

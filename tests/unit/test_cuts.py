@@ -10,10 +10,11 @@ import pytest
 
 from sentinel import abi
 from sentinel.config import HoldConfig
-from sentinel.cuts import CutBook, cut_of, is_same_vm
+from sentinel.cuts import CutBook, cut_of
 from sentinel.decode import Order
 from sentinel.effect import EndCut, KeepCut, Log, Open, Shut
 from sentinel.event import Kind, Quarantine
+from sentinel.same_vm import is_same_vm
 from sentinel.vm import VmIdentity
 from tests.harness.cut_facts import NOW, SECOND, VM, device, latch_seen
 

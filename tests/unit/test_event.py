@@ -14,8 +14,18 @@ from sentinel.config import Config
 from sentinel.errors import ConfigError
 from sentinel.event import Entry, Event, Kind, Moment
 from sentinel.event_bodies import ConfigChange
+from sentinel.event_carried import (
+    notice_forgotten,
+    notice_issued,
+    notice_matched,
+    notice_taken,
+    order_done,
+    refused,
+)
 from sentinel.event_config import Asker, config_loaded, config_refused
+from sentinel.refusals import Refusal
 from sentinel.vm import UNKNOWN_VM
+from tests.harness.carried_facts import an_order, notice
 from tests.harness.journals import NOON_NS, VM, incident, quarantine
 
 PORT = (NOON_NS, "tap0", 7, VM)
@@ -50,6 +60,12 @@ def all_events() -> list[Event]:
         config_refused(
             NOON_NS, ConfigError("/etc/x.toml", "hold.max", "is no duration"), Asker("SIGHUP")
         ),
+        order_done(NOON_NS, an_order(), "broker:8883", changed=True),
+        refused(NOON_NS, Refusal("notice", "hv-2", "", "", "broker", None, "no notice", 3)),
+        notice_issued(notice(), "tap0", 7, VM),
+        notice_taken(NOON_NS, notice(), "count"),
+        notice_matched(NOON_NS, notice(), "quarantine", "tap0", 7, VM),
+        notice_forgotten(NOON_NS, notice(), "tap0", VM),
     ]
 
 

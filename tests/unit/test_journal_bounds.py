@@ -229,11 +229,14 @@ QUERIES: dict[str, tuple[str, Row]] = {
     "forget a lease": (journal_schema.FORGET_LEASE, ("4 tap3",)),
     # Steps over as many rows as are kept, so its price is that of the offset.
     "surplus leases": (journal_prune.SURPLUS_LEASES, (10, 100)),
+    "memos": (journal_schema.MEMOS, ("known", 50)),
+    "old memos": (journal_prune.OLD_MEMOS, (NOON_NS, 100)),
+    "forget a memo": (journal_schema.FORGET_MEMO, ("known", "h id")),
     "openings": (journal_schema.EPOCHS, (100,)),
     "past openings": (journal_prune.PAST_EPOCHS, ()),
     "release": (journal_schema.RELEASE_QUARANTINE, (1, "hold", 3, NOON_NS)),
 }
-UNBOUNDED_SCAN = ("SCAN event", "SCAN incident", "SCAN quarantine", "SCAN lease")
+UNBOUNDED_SCAN = ("SCAN event", "SCAN incident", "SCAN quarantine", "SCAN lease", "SCAN memo")
 
 
 def opcodes(connection: sqlite3.Connection, query: str, parameters: Row) -> int:

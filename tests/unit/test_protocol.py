@@ -23,8 +23,10 @@ from sentinel.errors import (
     RefusedError,
 )
 from sentinel.protocol import (
+    Carry,
     Dhcp,
     Incidents,
+    Notices,
     Peer,
     Ping,
     Ports,
@@ -60,6 +62,9 @@ from sentinel.protocol import (
             Quarantine("tap1", 1, "r"),
         ),
         ('{"op":"release","port":"tap1","reason":"r"}', Release("tap1", "r")),
+        ('{"op":"carry","what":"order","message":"m"}', Carry("order", "m", "")),
+        ('{"op":"carry","what":"notice","message":"m","via":"b"}', Carry("notice", "m", "b")),
+        ('{"op":"notices"}', Notices()),
     ],
 )
 def test_requests(line: str, request_: protocol.Request) -> None:
@@ -86,6 +91,8 @@ def test_requests(line: str, request_: protocol.Request) -> None:
         ('{"op":"incidents","limit":1001}', "limit"),
         ('{"op":"incidents","since_wall_ns":-1}', "since_wall_ns"),
         ('{"op":"release","port":"t","reason":"' + "x" * 401 + '"}', "reason"),
+        ('{"op":"carry","what":"report","message":""}', "what"),
+        ('{"op":"carry","what":"order","message":"' + "x" * 16385 + '"}', "message"),
     ],
 )
 def test_refused_requests_are_told_why(line: str, word: str) -> None:
