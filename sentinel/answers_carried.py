@@ -18,7 +18,7 @@ from sentinel.event_carried import NOTICE, order_done, refused
 from sentinel.fleet import issued, watch_list
 from sentinel.fleet.notice import Notice, read_notice
 from sentinel.inventory import Device
-from sentinel.keyfile import read_private_key
+from sentinel.keyfile import fleet_key
 from sentinel.orders import answered as answered_orders
 from sentinel.orders import order as documents
 from sentinel.orders.answered import Answered
@@ -45,7 +45,7 @@ class Carried:
         self._refusals = Refusals()
         self._done = self._repeated = self._taken = 0
         mqtt = daemon.config.mqtt
-        self.reconfigure(mqtt, private_key(mqtt, daemon.config_file))
+        self.reconfigure(mqtt, fleet_key(mqtt.fleet, daemon.config_file))
 
     def reconfigure(self, mqtt: MqttConfig, private_pem: bytes) -> None:
         """Go by other principals, hosts and actions; `private_pem` signs from now on."""
@@ -245,13 +245,6 @@ class Carried:
             return None
         notice = self._daemon.engine.fleet.known.match(device.vm)
         return None if notice is None else {"id": notice.id, **notice.to_state()}
-
-
-def private_key(mqtt: MqttConfig, config_file: str) -> bytes:
-    """What signs this host's notices; empty if it gives none. Raises ConfigError."""
-    if not mqtt.fleet.publish:
-        return b""
-    return read_private_key(mqtt.fleet.key_file, config_file, "mqtt.fleet.key_file")
 
 
 def _not_taken(why: str) -> dict[str, Any]:

@@ -7,10 +7,18 @@ import os
 import stat
 from typing import Final
 
+from sentinel.config_orders import FleetConfig
 from sentinel.errors import ConfigError
 from sentinel.signed import ORDER_DOMAIN, sign
 
 _LARGEST_BYTES: Final = 16_384
+
+
+def fleet_key(fleet: FleetConfig, config_file: str) -> bytes:
+    """What signs this host's notices; empty if it gives none. Raises ConfigError."""
+    if not fleet.publish:
+        return b""
+    return read_private_key(fleet.key_file, config_file, "mqtt.fleet.key_file")
 
 
 def read_private_key(path: str, config_file: str, key: str) -> bytes:

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sentinel.answers_carried import private_key
 from sentinel.config import Config
 from sentinel.config_change import between, config_changes, need_restart
 from sentinel.config_file import read_config_file
@@ -23,6 +22,7 @@ from sentinel.errors import ConfigError, RefusedError
 from sentinel.event_bodies import ConfigChange, members
 from sentinel.event_config import Asker, config_loaded, config_refused
 from sentinel.inventory import Appeared, Change, Changed, Gone
+from sentinel.keyfile import fleet_key
 from sentinel.notify import notify, notify_reloading
 from sentinel.protocol import Peer
 from sentinel.terminal import harmless
@@ -109,7 +109,7 @@ class Reloads:
                 user_uid(config.mqtt.user),
             )
         )
-        private_pem = await asyncio.to_thread(private_key, config.mqtt, str(self._file))
+        private_pem = await asyncio.to_thread(fleet_key, config.mqtt.fleet, str(self._file))
         told = config_changes(daemon.config, config)
         changes = self._switch(config, told, asker, private_pem)
         daemon.control.allow(*allowed)

@@ -42,7 +42,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "control": set(),
     "config": set(),
     "mqtt": {"config", "notify"},
-    "reload": {"config", "control", "notify"},
+    "reload": {"config", "control", "keyfile", "notify"},
     "queues": set(),
     "scribe": {"journal"},
     "leases": {"loader", "queues", "scribe"},
