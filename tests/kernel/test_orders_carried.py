@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 import uuid
@@ -31,6 +32,7 @@ from tests.harness.guarded import (
     needs_daemon,
     ordinary_frames,
 )
+from tests.harness.journals import small_disk
 from tests.harness.signers import Signer
 from tests.harness.waiting import wait_until
 
@@ -219,6 +221,37 @@ def test_a_lost_journal_does_not_make_old_orders_new(scene: Scene) -> None:
     assert "before this host began to remember" in answer["error"]["message"]
     assert state(scene) == "watched"
     assert "result" in carry_order(scene.sentinel, signed_order(ALICE, order("quarantine")))
+
+
+def test_while_nothing_can_be_remembered_nothing_is_ordered(tmp_path: Path) -> None:
+    with (
+        small_disk(tmp_path / "disk") as disk,
+        guarded(TABLES, taps=[OFFENDER], start=False) as scene,
+        contextlib.ExitStack() as stopped,
+    ):
+        text = scene.sentinel.config.read_text()
+        state_dir = scene.sentinel.directory / "state"
+        state_dir.symlink_to(disk.path)
+        scene.sentinel.config.write_text(text.replace(str(state_dir), str(disk.path)))
+        scene.sentinel.start([OFFENDER])
+        stopped.callback(scene.sentinel.close)
+        disk.fill()
+
+        def is_refused() -> bool:
+            # What is written in the place of what was, a full disk takes.
+            answer = carry_order(scene.sentinel, signed_order(ALICE, order("release")))
+            return "journal cannot be written" in str(answer.get("error"))
+
+        wait_until(is_refused, 60, "the disk to take no more")
+        message = signed_order(ALICE, order("quarantine"))
+        assert (
+            "journal cannot be written" in carry_order(scene.sentinel, message)["error"]["message"]
+        )
+        assert state(scene) == "watched"
+        disk.empty()
+        wait_until(lambda: scene.sentinel.json("status")["journal"]["ok"], 20, "the journal")
+        answer = carry_order(scene.sentinel, message)
+        assert answer["result"]["changed"], "it was not begun, so it may be given again"
 
 
 def test_orders_are_off_unless_the_configuration_says_otherwise() -> None:
