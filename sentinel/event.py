@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from sentinel import event_bodies as bodies
@@ -100,7 +101,7 @@ class Entry:
             "time_ns": event.time_ns,
             "port": event.port,
             "ifindex": event.ifindex,
-            "vm": None if event.vm is None else asdict(event.vm),
+            "vm": None if event.vm is None else bodies.members(event.vm),
             "body": dict(event.body),
             "id": self.id,
             "host": self.epoch.host,
@@ -190,7 +191,12 @@ def rfc3339(time_ns: int) -> str:
     seconds, rest_ns = divmod(time_ns, 1_000_000_000)
     if not 0 <= seconds <= _LAST_SECOND:
         seconds = rest_ns = 0
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
+    return f"{_second(seconds)}.{rest_ns:09d}Z"
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def port_appeared(
