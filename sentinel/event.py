@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from sentinel import event_bodies as bodies
@@ -50,6 +49,7 @@ class Kind(StrEnum):
     JOURNAL_DAMAGED = "journal.damaged"
     JOURNAL_FULL = "journal.full"
     JOURNAL_RECOVERED = "journal.recovered"
+    LOG_GAP = "log.gap"
     CONFIG_LOADED = "config.loaded"
 
 
@@ -191,12 +191,7 @@ def rfc3339(time_ns: int) -> str:
     seconds, rest_ns = divmod(time_ns, 1_000_000_000)
     if not 0 <= seconds <= _LAST_SECOND:
         seconds = rest_ns = 0
-    return f"{_second(seconds)}.{rest_ns:09d}Z"
-
-
-@lru_cache(maxsize=16)
-def _second(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ns:09d}Z"
 
 
 def port_appeared(

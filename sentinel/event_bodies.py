@@ -179,6 +179,18 @@ class JournalRecovered:
 
 
 @dataclass(frozen=True, slots=True)
+class LogGap:
+    """`log.gap`: entries that the journal no longer has stand here, for who reads by number."""
+
+    message: str
+    from_seq: int
+    to_seq: int
+    """The number of this entry itself."""
+    missing: int
+    """How many: all numbers from one to the other."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigLoaded:
     """`config.loaded`: which configuration holds, and each check's action in it."""
 
@@ -213,6 +225,7 @@ BODIES: Final[dict[str, tuple[type, ...]]] = {
     "journal.damaged": (JournalDamaged,),
     "journal.full": (JournalFull,),
     "journal.recovered": (JournalRecovered,),
+    "log.gap": (LogGap,),
     "config.loaded": (ConfigLoaded,),
 }
 """By kind, what its body may be."""

@@ -23,6 +23,7 @@ from typing import Any, Final
 from sentinel.errors import JournalError
 from sentinel.event import Entry, Event, Incident, Json, PastCut, Quarantine
 from sentinel.journal_file import journal_size_bytes
+from sentinel.journal_gaps import gap, with_gaps
 from sentinel.journal_keeper import Keeper
 from sentinel.journal_prune import MOST_LEASES
 from sentinel.journal_queue import CutKey
@@ -108,6 +109,7 @@ class Journal:
         name = socket.gethostname() if host is None else host
         self._keeper = Keeper(Path(path), max_age_ns, max_size_bytes, clock_ns, name)
         self._waiting = self._keeper.waiting
+        self._clock_ns = clock_ns
         self._is_together = False
 
     # What is written.
@@ -215,6 +217,35 @@ class Journal:
         rows += [row for row in self._waiting.events if row[0] > cursor]
         epochs = self._keeper.epochs
         return [entry_of(row, epochs.of(row[0])) for row in rows[:limit]]
+
+    def follow(self, cursor: int, limit: int = 1000) -> list[Entry]:
+        """`events_after`, with a `log.gap` in the place of entries that were removed.
+
+        Raises JournalError as that does.
+        """
+        entries = self.events_after(cursor, limit)
+        if entries:
+            first = cursor + 1 if cursor else entries[0].seq
+            if entries[-1].seq - first + 1 == len(entries):
+                return entries
+        elif not cursor or cursor >= self.last_seq():
+            return entries
+        oldest, now_ns = self.oldest_seq(), self._clock_ns()
+        epochs = self._keeper.epochs
+        if not entries and not oldest:
+            return [gap(cursor + 1, self.last_seq(), epochs, now_ns)]
+        return with_gaps(cursor, entries, epochs, oldest, now_ns)
+
+    def missing_after(self, name: str) -> int:
+        """How many entries behind that one were removed; 0 if it, or all, cannot be read."""
+        seq = self.resume([name])
+        if seq is None:
+            return 0
+        try:
+            oldest = self.oldest_seq()
+        except JournalError:
+            return 0
+        return max(0, (oldest - 1 if oldest else self.last_seq()) - seq)
 
     def resume(self, ids: Sequence[str]) -> int | None:
         """The number to go on after, for a reader that had these entries, the latest first.

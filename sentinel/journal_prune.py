@@ -19,6 +19,7 @@ _MOST_WAL_BYTES: Final = 8 << 20
 _MOST_ROWS: Final = 500
 _VACUUM_PAGES: Final = 256
 MOST_LEASES: Final = 20_000
+PAST_EPOCHS_KEPT: Final = 64
 
 # Each: what to delete by age, with its parameters (before, at most).
 OLD_EVENTS: Final = (
@@ -38,10 +39,12 @@ OLD_LEASES: Final = (
     "DELETE FROM lease WHERE rowid IN (SELECT rowid FROM lease INDEXED BY lease_by_time "
     "WHERE saved_wall_ns < ? ORDER BY saved_wall_ns LIMIT ?)"
 )
-# Openings before the one that numbered the oldest event.
+# Openings before the one that numbered the oldest event. A reader that was away may still
+# name an entry of the latest of them, and is to be told how many it missed.
 PAST_EPOCHS: Final = (
-    "DELETE FROM epoch WHERE first_seq < (SELECT max(first_seq) FROM epoch "
-    "WHERE first_seq <= (SELECT min(seq) FROM event))"
+    "DELETE FROM epoch WHERE first_seq < min((SELECT max(first_seq) FROM epoch "
+    "WHERE first_seq <= (SELECT min(seq) FROM event)), "
+    f"(SELECT first_seq FROM epoch ORDER BY first_seq DESC LIMIT 1 OFFSET {PAST_EPOCHS_KEPT - 1}))"
 )
 SURPLUS_LEASES: Final = (
     "DELETE FROM lease WHERE rowid IN (SELECT rowid FROM lease INDEXED BY lease_by_time "

@@ -23,6 +23,7 @@ from sentinel import __version__, event
 from sentinel.config import Config
 from sentinel.durations import SECOND_NS
 from sentinel.errors import BrokerError, TapsentinelError
+from sentinel.event import Kind
 from sentinel.mqtt import documents, topics
 from sentinel.mqtt.backoff import Backoff
 from sentinel.mqtt.client import Broker
@@ -172,9 +173,13 @@ class Publisher:
             try:
                 async for entries in self._link.follow(names):
                     self._tell_guard("up")
+                    if not entries:
+                        self._begun(names)
                     for entry in entries:
                         await outbox.event(entry)
                         self._ports.heard(entry["kind"])
+                        if entry["kind"] == Kind.LOG_GAP:
+                            self._skipped(entry["body"])
                     if entries:
                         names = advanced(names, entries[-1]["id"])
                         await self._pace(len(entries))
@@ -185,6 +190,21 @@ class Publisher:
                 _log.warning("%s", error)
             self._tell_guard("down")
             await asyncio.sleep(backoff.failed(0.5, time.monotonic() - began_s))
+
+    def _begun(self, names: tuple[str, ...]) -> None:
+        problem = ""
+        if not self._link.is_known:
+            self._health.missed_to_seq = 0
+            problem = (
+                f"the journal does not know {names[0]}, the last event that was told: it was begun "
+                "anew or put back from a copy, and what came between is missing"
+            )
+        self._health.problems["log"] = problem
+
+    def _skipped(self, gap: dict[str, Any]) -> None:
+        self._health.skipped(gap["from_seq"], gap["to_seq"], time.time_ns())
+        self._news.set()
+        _log.warning("%s", gap["message"])
 
     async def _pace(self, count: int) -> None:
         if self._mqtt.per_second:

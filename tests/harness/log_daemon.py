@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A daemon without a guard: the real journal, scribe and control socket, in a process.
 
-    python -m tests.harness.log_daemon DIRECTORY GROUP
+    python -m tests.harness.log_daemon DIRECTORY GROUP MOST_BYTES
 
 Takes lines from stdin: `ports NAME…` says which ports there are; `COUNT RATE` appends so
 many events (at most so many a second, 0: at once) and answers with the number of the
@@ -41,7 +41,11 @@ class LogDaemon(CannedDaemon):
 
     async def status(self) -> object:
         now_ns = time.time_ns()
-        told = publisher_document(self._heard, True, await self.last_seq(), now_ns)
+        cursor = "" if self._heard is None else self._heard.report.cursor
+        last_seq, missing = await self._scribe.ask(
+            lambda journal: (journal.last_seq(), journal.missing_after(cursor))
+        )
+        told = publisher_document(self._heard, True, last_seq, now_ns, missing)
         problems = publisher_problems(told, now_ns, self._since_ns)
         return {**self.status_answer, "mqtt": told, "problems": problems}
 
@@ -56,7 +60,7 @@ class LogDaemon(CannedDaemon):
         return await self._scribe.ask(lambda journal: journal.resume(ids))
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
-        entries = await self._scribe.ask(lambda journal: journal.events_after(cursor, limit))
+        entries = await self._scribe.ask(lambda journal: journal.follow(cursor, limit))
         return [entry.to_dict() for entry in entries]
 
 
@@ -72,8 +76,8 @@ def event(number: int) -> Event:
     return Event("incident.updated", time.time_ns(), f"tap{number % 7}", number % 7 + 1, VM, body)
 
 
-async def serve(directory: Path, readers: int) -> None:
-    journal = Journal(directory / "journal.db", 10**18, 4 * 10**9, host="hv-1")
+async def serve(directory: Path, readers: int, most_bytes: int) -> None:
+    journal = Journal(directory / "journal.db", 10**18, most_bytes, host="hv-1")
     server: ControlServer | None = None
 
     def written() -> None:
@@ -105,4 +109,4 @@ async def serve(directory: Path, readers: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

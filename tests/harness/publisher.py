@@ -87,11 +87,14 @@ class Host:
                         pipe.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def start_daemon(self) -> None:
-        """Start the daemon, and wait until it serves."""
+    def start_daemon(self, journal_bytes: int = 4 * 10**9) -> None:
+        """Start the daemon, and wait until it serves; its journal grows no larger."""
         gid = grp.getgrnam(READERS).gr_gid
         self._daemon = subprocess.Popen(
-            [sys.executable, "-m", "tests.harness.log_daemon", str(self.directory), str(gid)],
+            [
+                *(sys.executable, "-m", "tests.harness.log_daemon", str(self.directory)),
+                *(str(gid), str(journal_bytes)),
+            ],
             cwd=CHECKOUT,
             text=True,
             stdin=subprocess.PIPE,

@@ -11,6 +11,8 @@ import orjson
 from sentinel import event as ev
 from sentinel import event_bodies as bodies
 from sentinel.event import Entry, Event, Kind, Moment
+from sentinel.journal_epochs import Epochs
+from sentinel.journal_gaps import gap
 from sentinel.vm import UNKNOWN_VM
 from tests.harness.journals import NOON_NS, VM, incident, quarantine
 
@@ -20,6 +22,7 @@ PORT = (NOON_NS, "tap0", 7, VM)
 def all_events() -> list[Event]:
     return [
         ev.port_appeared(*PORT, role="port"),
+        gap(3, 7, Epochs(ev.NO_EPOCH), 1).event,
         ev.port_gone(*PORT, role="port"),
         ev.port_renamed(*PORT, old_name="tap9"),
         ev.guard_attached(*PORT, role="port", hook="tcx", adopted=True),
