@@ -44,7 +44,7 @@ OLD_LEASES: Final = (
 PAST_EPOCHS: Final = (
     "DELETE FROM epoch WHERE first_seq < min((SELECT max(first_seq) FROM epoch "
     "WHERE first_seq <= (SELECT min(seq) FROM event)), "
-    f"(SELECT first_seq FROM epoch ORDER BY first_seq DESC LIMIT 1 OFFSET {PAST_EPOCHS_KEPT - 1}))"
+    "(SELECT first_seq FROM epoch ORDER BY first_seq DESC LIMIT 1 OFFSET ?))"
 )
 SURPLUS_LEASES: Final = (
     "DELETE FROM lease WHERE rowid IN (SELECT rowid FROM lease INDEXED BY lease_by_time "
@@ -111,7 +111,7 @@ def prune_by_age(connection: sqlite3.Connection, before_wall_ns: int, limits: Li
         connection.execute(statement, (before_wall_ns, limits.rows)).rowcount
         for statement in (OLD_EVENTS, OLD_INCIDENTS, OLD_QUARANTINES, OLD_LEASES)
     ]
-    connection.execute(PAST_EPOCHS)
+    connection.execute(PAST_EPOCHS, (PAST_EPOCHS_KEPT - 1,))
     return Pruned(removed[0], max(removed) >= limits.rows)
 
 

@@ -122,6 +122,8 @@ class Report(_Request, frozen=True, tag="report"):
     in_flight: _Natural = 0
     oldest_in_flight_ns: _Natural = 0
     connects: _Natural = 0
+    failures: _Natural = 0
+    """Connections that ended, or did not come about."""
     missed: _Natural = 0
     """Entries that were gone from the journal before they could be told, since its start."""
     missed_wall_ns: _Natural | None = None

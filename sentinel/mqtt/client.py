@@ -128,7 +128,7 @@ class Broker(aiomqtt.Client):
         self._under_way.add(info.mid)
         return info.mid
 
-    def _on_socket_register_write(self, client: Client, userdata: Any, sock: Any) -> None:
+    def _on_socket_register_write(self, client: Client, _userdata: Any, sock: Any) -> None:
         def write() -> None:
             try:
                 _join(client._out_packet)
@@ -226,7 +226,7 @@ def _join(waiting: deque[Any]) -> None:
 
 def _is_event(packet: Any) -> bool:
     """A PUBLISH with QoS 1 (MQTT 5.0 §3.3.1)."""
-    return packet["command"] & 0xF0 == PUBLISH and packet["qos"] == 1
+    return bool(packet["command"] & 0xF0 == PUBLISH and packet["qos"] == 1)
 
 
 def _retrieved(ended: asyncio.Future[None]) -> None:

@@ -31,6 +31,7 @@ from sentinel.mqtt.cursor import CursorFile, advanced
 from sentinel.mqtt.explain import clip, explain, wants_older
 from sentinel.mqtt.health import Health
 from sentinel.mqtt.link import DaemonLink
+from sentinel.mqtt.metrics import metrics_document
 from sentinel.mqtt.outbox import Outbox, events_topic, will_of
 from sentinel.mqtt.port_keeper import PortKeeper
 from sentinel.mqtt.settings import account_of
@@ -243,7 +244,7 @@ class Publisher:
             with contextlib.suppress(TapsentinelError):
                 status, ports = await self._link.ask("status"), await self._link.ask("ports")
                 now = event.rfc3339(time.time_ns())
-                said = documents.metrics_document(self._host, now, status, ports, self._told())
+                said = metrics_document(self._host, now, status, ports, self._told())
                 await outbox.document(topic, orjson.dumps(said), self._ack_timeout_s, retain=False)
             await asyncio.sleep(self._mqtt.metrics_interval_ns / SECOND_NS)
 

@@ -219,6 +219,11 @@ class Listener:
             json.loads(payload) for topic, payload, _ in list(self.messages) if "/events/" in topic
         ]
 
+    def metrics(self) -> dict[str, float]:
+        """The numbers of the last summary; none if none has come."""
+        told = self.on("/metrics")
+        return dict(json.loads(told[-1])["metrics"]) if told else {}
+
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         payload = bytes(message.payload)
         is_event = "/events/" in message.topic

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A daemon without a guard: the real journal, scribe and control socket, in a process.
 
-    python -m tests.harness.log_daemon DIRECTORY GROUP MOST_BYTES
+    python -m tests.harness.log_daemon DIRECTORY GROUP JOURNAL MOST_BYTES
 
 Takes lines from stdin: `ports NAME…` says which ports there are; `COUNT RATE` appends so
 many events (at most so many a second, 0: at once) and answers with the number of the
-last. It can be killed at any moment.
+last, once they are on the disk or wait for one that is full. It can be killed at any
+moment.
 """
 
 from __future__ import annotations
@@ -42,12 +43,15 @@ class LogDaemon(CannedDaemon):
     async def status(self) -> object:
         now_ns = time.time_ns()
         cursor = "" if self._heard is None else self._heard.report.cursor
-        last_seq, missing = await self._scribe.ask(
-            lambda journal: (journal.last_seq(), journal.missing_after(cursor))
+        kept, missing = await self._scribe.ask(
+            lambda journal: (journal.status(), journal.missing_after(cursor))
         )
-        told = publisher_document(self._heard, True, last_seq, now_ns, missing)
+        told = publisher_document(self._heard, True, kept.last_seq, now_ns, missing)
         problems = publisher_problems(told, now_ns, self._since_ns)
-        return {**self.status_answer, "mqtt": told, "problems": problems}
+        if kept.problem:
+            problems.append(f"journal: {kept.problem}")
+        said = {"mqtt": told, "problems": problems, "journal": kept.to_dict()}
+        return {**self.status_answer, **said}
 
     async def report(self, report: Report) -> object:
         self._heard = Heard(report, time.time_ns())
@@ -76,8 +80,8 @@ def event(number: int) -> Event:
     return Event("incident.updated", time.time_ns(), f"tap{number % 7}", number % 7 + 1, VM, body)
 
 
-async def serve(directory: Path, readers: int, most_bytes: int) -> None:
-    journal = Journal(directory / "journal.db", 10**18, most_bytes, host="hv-1")
+async def serve(directory: Path, readers: int, path: Path, most_bytes: int) -> None:
+    journal = Journal(path, 10**18, most_bytes, host="hv-1")
     server: ControlServer | None = None
 
     def written() -> None:
@@ -103,10 +107,10 @@ async def serve(directory: Path, readers: int, most_bytes: int) -> None:
         count, rate = map(int, line.split())
         for start in range(0, count, BATCH):
             some = range(start, min(start + BATCH, count))
-            assert await scribe.persist([Log(event(number)) for number in some])
+            await scribe.persist([Log(event(number)) for number in some])
             print(await scribe.ask(lambda journal: journal.last_seq()), flush=True)
             await asyncio.sleep(BATCH / rate if rate else 0)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

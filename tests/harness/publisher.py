@@ -87,13 +87,17 @@ class Host:
                         pipe.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def start_daemon(self, journal_bytes: int = 4 * 10**9) -> None:
-        """Start the daemon, and wait until it serves; its journal grows no larger."""
+    def start_daemon(self, journal_bytes: int = 4 * 10**9, journal: Path | None = None) -> None:
+        """Start the daemon, and wait until it serves.
+
+        Its journal grows no larger; it is in the host's directory unless said otherwise.
+        """
+        path = journal or self.directory / "journal.db"
         gid = grp.getgrnam(READERS).gr_gid
         self._daemon = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tests.harness.log_daemon", str(self.directory)),
-                *(str(gid), str(journal_bytes)),
+                *(str(gid), str(path), str(journal_bytes)),
             ],
             cwd=CHECKOUT,
             text=True,

@@ -230,7 +230,7 @@ QUERIES: dict[str, tuple[str, Row]] = {
     # Steps over as many rows as are kept, so its price is that of the offset.
     "surplus leases": (journal_prune.SURPLUS_LEASES, (10, 100)),
     "openings": (journal_schema.EPOCHS, (100,)),
-    "past openings": (journal_prune.PAST_EPOCHS, ()),
+    "past openings": (journal_prune.PAST_EPOCHS, (63,)),
     "release": (journal_schema.RELEASE_QUARANTINE, (1, "hold", 3, NOON_NS)),
 }
 UNBOUNDED_SCAN = ("SCAN event", "SCAN incident", "SCAN quarantine", "SCAN lease")
