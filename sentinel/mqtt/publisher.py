@@ -63,6 +63,8 @@ class Publisher:
         self._stopping = asyncio.Event()
         self._news = asyncio.Event()
         self._ack_timeout_s = self._mqtt.ack_timeout_ns / SECOND_NS
+        # Whoever waits for silence is to speak first.
+        self._document_timeout_s = 2 * self._ack_timeout_s
         if cursor.was_damaged:
             self._health.problems["cursor"] = (
                 "the cursor file was damaged: the journal is published from its beginning"
@@ -224,7 +226,7 @@ class Publisher:
         while True:
             self._guard_changed.clear()
             said = self._status("online", "connected")
-            await outbox.document(self._status_topic, said, self._ack_timeout_s)
+            await outbox.document(self._status_topic, said, self._document_timeout_s)
             await self._guard_changed.wait()
 
     async def _ports_forever(self, outbox: Outbox) -> None:
@@ -234,7 +236,7 @@ class Publisher:
                 ports = await self._link.ask("ports")
                 self._health.problems["ports"] = self._ports.problem
                 for topic, state in self._ports.plan(ports).items():
-                    await outbox.document(topic, state, self._ack_timeout_s)
+                    await outbox.document(topic, state, self._document_timeout_s)
                     self._ports.told(topic, state)
             await self._ports.next_look(self._mqtt.ports_interval_ns / SECOND_NS)
 
@@ -245,7 +247,9 @@ class Publisher:
                 status, ports = await self._link.ask("status"), await self._link.ask("ports")
                 now = event.rfc3339(time.time_ns())
                 said = metrics_document(self._host, now, status, ports, self._told())
-                await outbox.document(topic, orjson.dumps(said), self._ack_timeout_s, retain=False)
+                await outbox.document(
+                    topic, orjson.dumps(said), self._document_timeout_s, retain=False
+                )
             await asyncio.sleep(self._mqtt.metrics_interval_ns / SECOND_NS)
 
     async def _wait_for_silence(self) -> None:
