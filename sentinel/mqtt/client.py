@@ -16,10 +16,11 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiomqtt
 from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
@@ -29,6 +30,8 @@ from sentinel.cloud_event import CONTENT_TYPE
 DEFAULT_RECEIVE_MAXIMUM: Final = 65_535
 """MQTT 5.0 §3.2.2.3.3; 3.1.1 has no word for it."""
 PUBLISH: Final = 0x30
+REFUSED: Final = 0x80
+"""From here on a reason is a refusal (MQTT 5.0 §2.4)."""
 LARGEST_WRITE_BYTES: Final = 16 * 1024
 """What a TLS record holds (RFC 8446 §5.1)."""
 Acknowledged = Callable[[int, str | None], None]
@@ -108,6 +111,8 @@ class Broker(aiomqtt.Client):
             logger=logger,
         )
         self.pending_calls_threshold = 100
+        self._handle_rest = self._client._handle_pubackcomp
+        self._client._handle_pubackcomp = self._handle_puback  # type: ignore[method-assign]
         self.is_v5 = is_v5
         self.receive_maximum = DEFAULT_RECEIVE_MAXIMUM
         self.largest_packet_bytes: int | None = None
@@ -182,6 +187,24 @@ class Broker(aiomqtt.Client):
         if reason_code.is_failure and flags.is_disconnect_packet_from_server:
             self._heard.last = str(reason_code)
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _handle_puback(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """What paho does with an acknowledgement, without making objects that nobody reads.
+
+        That is for an event that was not refused: a PUBACK of two bytes means success, a
+        third is the reason (MQTT 5.0 §3.4.2). All else is paho's.
+        """
+        packet = self._client._in_packet["packet"]
+        mid = int.from_bytes(packet[:2], "big")
+        is_refused = len(packet) > 2 and packet[2] >= REFUSED
+        if cmd != "PUBACK" or is_refused or mid not in self._under_way:
+            return self._handle_rest(cmd)
+        with self._client._out_message_mutex:
+            self._client._out_messages.pop(mid, None)
+            self._client._inflight_messages -= 1
+        self._under_way.discard(mid)
+        self._acknowledged(mid, None)
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _on_publish(
         self,
