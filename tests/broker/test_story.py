@@ -57,7 +57,8 @@ def publishing(
     state = broker.directory / "publisher"
     state.mkdir()
     shutil.chown(state, USER)
-    with guarded(told(broker, state, action) | (more or {}), taps=[OFFENDER]) as scene:
+    tables = {**told(broker, state, action), **(more or {})}
+    with guarded(tables, taps=[OFFENDER]) as scene:
         scene.sentinel.directory.chmod(0o755)
         with (broker.directory / "publisher.log").open("ab") as log:
             words = [str(COMMAND), "mqtt", "--config", str(scene.sentinel.config)]

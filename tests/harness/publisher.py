@@ -178,6 +178,11 @@ class Host:
         return self._publisher.wait(20)
 
     @property
+    def daemon_pid(self) -> int:
+        assert self._daemon is not None
+        return self._daemon.pid
+
+    @property
     def publisher_pid(self) -> int:
         assert self._publisher is not None
         return self._publisher.pid
