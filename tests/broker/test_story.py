@@ -23,6 +23,7 @@ from tests.harness.daemon import COMMAND, Tables
 from tests.harness.frames import Bpdu, bpdu
 from tests.harness.guarded import OFFENDER, SIZES, Scene, bpdu_frames, guarded, needs_daemon
 from tests.harness.publisher import READERS, USER
+from tests.harness.usage import memory_bytes
 from tests.harness.waiting import wait_until
 
 pytestmark = needs_daemon
@@ -157,8 +158,3 @@ def test_a_flood_is_a_handful_of_events_with_exact_totals(
             True,
             True,
         ]
-
-
-def memory_bytes(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) * 1024

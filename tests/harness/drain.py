@@ -3,17 +3,16 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.harness.broker import LOOPBACK, PUBLISHER, Mosquitto
 from tests.harness.publisher import Host
+from tests.harness.usage import cpu_seconds
 from tests.harness.waiting import wait_until
 
 PAYLOAD = bytes(1100)
@@ -103,9 +102,3 @@ def bare(broker: Mosquitto, events: int) -> Pace:
     finally:
         client.disconnect()
         client.loop_stop()
-
-
-def cpu_seconds(pid: int) -> float:
-    """What a process has used of a CPU."""
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
