@@ -99,6 +99,7 @@ class Watch(_Request, frozen=True, tag="watch"):
 
     With `ids`, names of entries that the asker has had, the latest first: from the one
     after the first of them that this journal knows; from the oldest if it knows none.
+    What was removed before it was read is told, in its place, by one `log.gap`.
     """
 
     after: _Natural | None = None
