@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one mosquitto needs for many hosts: memory, CPU, and how long until all are back.
+"""What one mosquitto needs for many hosts; writes it into docs/operations.md.
 
     python -m bench.broker_hosts [HOSTS] [PORTS]
 
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
 import sys
 import time
 
+from bench.operations import write_measured
 from sentinel.mqtt import documents, topics
 from tests.harness.broker import LOOPBACK, Mosquitto
 from tests.harness.canned_control import port
@@ -98,7 +98,8 @@ class Host:
         self._writer.transport.abort()
 
 
-async def measure(broker: Mosquitto, hosts: int, ports: int) -> None:
+async def measure(broker: Mosquitto, hosts: int, ports: int) -> list[str]:
+    """The lines of a table."""
     context = ssl.create_default_context(cafile=str(broker.authority.certificate))
     context.load_cert_chain(*map(str, broker.listener))
     empty = broker.memory_bytes()
@@ -113,28 +114,36 @@ async def measure(broker: Mosquitto, hosts: int, ports: int) -> None:
     await asyncio.gather(*map(begin, all_hosts))
     took = time.monotonic() - began
     memory = broker.memory_bytes() - empty
-    print(f"{hosts} hosts with {ports} ports: all there after {took:.1f} s, "
-          f"{broker.cpu_seconds() - cpu:.1f} s of a CPU")  # fmt: skip
-    print(f"memory {memory / 1e6:.0f} MB, {memory / hosts / 1e3:.0f} kB a host")
+    connecting_s = broker.cpu_seconds() - cpu
     cpu, before = broker.cpu_seconds(), sum(host.acknowledged for host in all_hosts)
     for host in all_hosts:
         host.slowest_s = 0
     await asyncio.gather(*(host.tell(time.monotonic() + EVENTS_S) for host in all_hosts))
     count = sum(host.acknowledged for host in all_hosts) - before
     used = broker.cpu_seconds() - cpu
-    print(f"{count / EVENTS_S:.0f} events a second: {used / EVENTS_S:.0%} of a CPU, "
-          f"{used / count * 1e6:.0f} us an event, the slowest acknowledged after "
-          f"{max(host.slowest_s for host in all_hosts) * 1e3:.0f} ms")  # fmt: skip
+    slowest_s = max(host.slowest_s for host in all_hosts)
     for host in all_hosts:
         host.end()
+    states = hosts * (ports + 1)
+    return [
+        f"| {hosts:,} hosts | |",
+        "| --- | --- |",
+        f"| all connected and all {states:,} states told, after a restart of everything | "
+        f"{took:.1f} s, {connecting_s:.1f} s of a CPU |",
+        f"| memory | {memory / 1e6:.0f} MB: {memory / hosts / 1e3:.0f} kB a host, with its "
+        f"{ports} states |",
+        f"| {count / EVENTS_S:,.0f} events a second | {used / EVENTS_S:.0%} of a CPU, "
+        f"{used / count * 1e6:.0f} µs an event, the slowest acknowledged after "
+        f"{slowest_s * 1e3:.0f} ms |",
+    ]
 
 
 def main() -> None:
-    """Measures, and says so."""
+    """Measures, and writes it down."""
     hosts, ports = (int(word) for word in [*sys.argv[1:], "1000", "20"][:2])
     with Mosquitto() as broker:
-        asyncio.run(measure(broker, hosts, ports))
-        print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
+        lines = asyncio.run(measure(broker, hosts, ports))
+    write_measured("broker_hosts", f"{hosts} {ports}", lines)
 
 
 if __name__ == "__main__":

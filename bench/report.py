@@ -82,7 +82,7 @@ def write_report(tables: Tables) -> None:
     )
     parts = [
         "# What a frame costs",
-        f"Measured by `make bench` on {time.strftime('%Y-%m-%d')}: {_machine()}. "
+        f"Measured by `make bench` on {time.strftime('%Y-%m-%d')}: {machine()}. "
         f"Each figure is the median of {ROUNDS} rounds in which the empty tc program and ours "
         f"ran in turn, {REPEATS:,} frames each, by BPF_PROG_TEST_RUN; in brackets the middle "
         "half of the ratios. Time is the thread's own on a CPU. Trust ratios more than "
@@ -162,7 +162,8 @@ def _table(
     return "\n".join(lines)
 
 
-def _machine() -> str:
+def machine() -> str:
+    """What was measured on."""
     model = next(
         (
             line.partition(":")[2].strip()

@@ -47,10 +47,13 @@ class Answers:
         limit = daemon.config.fuse.limit(daemon.engine.watched_ports())
         totals = [side for both in daemon.counters(daemon.attachments.attached).values()
                   for side in both]  # fmt: skip
-        journal = await daemon.scribe.ask(lambda journal: journal.status())
+        told = "" if self._heard is None else self._heard.report.cursor
+        journal, missing = await daemon.scribe.ask(
+            lambda journal: (journal.status(), journal.missing_after(told))
+        )
         quarantined = daemon.engine.cuts.count()
         publisher = publisher_document(
-            self._heard, daemon.config.mqtt.enabled, journal.last_seq, time.time_ns()
+            self._heard, daemon.config.mqtt.enabled, journal.last_seq, time.time_ns(), missing
         )
         return {
             "version": __version__,
@@ -305,7 +308,7 @@ class Answers:
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
         """Events by number."""
-        entries = await self._daemon.scribe.ask(lambda journal: journal.events_after(cursor, limit))
+        entries = await self._daemon.scribe.ask(lambda journal: journal.follow(cursor, limit))
         return [entry.to_dict() for entry in entries]
 
     def peer_refused(self, peer: Peer, times: int) -> None:

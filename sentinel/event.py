@@ -78,7 +78,7 @@ class Entry:
             "time_ns": event.time_ns,
             "port": event.port,
             "ifindex": event.ifindex,
-            "vm": None if event.vm is None else asdict(event.vm),
+            "vm": None if event.vm is None else bodies.members(event.vm),
             "body": dict(event.body),
             "id": self.id,
             "host": self.epoch.host,
@@ -168,7 +168,7 @@ def rfc3339(time_ns: int) -> str:
     seconds, rest_ns = divmod(time_ns, 1_000_000_000)
     if not 0 <= seconds <= _LAST_SECOND:
         seconds = rest_ns = 0
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ns:09d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest_ns:09d}Z"
 
 
 def port_appeared(

@@ -232,6 +232,18 @@ class JournalRecovered:
 
 
 @dataclass(frozen=True, slots=True)
+class LogGap:
+    """`log.gap`: entries that the journal no longer has stand here, for who reads by number."""
+
+    message: str
+    from_seq: int
+    to_seq: int
+    """The number of this entry itself."""
+    missing: int
+    """How many: all numbers from one to the other."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigChange:
     """A key of the configuration that has another value; both as the file writes them."""
 
@@ -303,6 +315,7 @@ BODIES: Final[dict[str, tuple[type, ...]]] = {
     "journal.damaged": (JournalDamaged,),
     "journal.full": (JournalFull,),
     "journal.recovered": (JournalRecovered,),
+    "log.gap": (LogGap,),
     "config.loaded": (ConfigLoaded,),
     "config.refused": (ConfigRefused,),
 }

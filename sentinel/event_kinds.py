@@ -26,6 +26,7 @@ class Kind(StrEnum):
     JOURNAL_DAMAGED = "journal.damaged"
     JOURNAL_FULL = "journal.full"
     JOURNAL_RECOVERED = "journal.recovered"
+    LOG_GAP = "log.gap"
     CONFIG_LOADED = "config.loaded"
     CONFIG_REFUSED = "config.refused"
     ORDER_DONE = "order.done"

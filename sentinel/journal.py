@@ -22,21 +22,21 @@ from typing import Any, Final
 from sentinel.errors import JournalError
 from sentinel.event import Entry, Event, Incident, Json, PastCut, Quarantine
 from sentinel.journal_file import journal_size_bytes
+from sentinel.journal_gaps import gap, is_whole, with_gaps
 from sentinel.journal_keeper import Keeper
 from sentinel.journal_prune import MOST_LEASES
 from sentinel.journal_queue import CutKey
 from sentinel.journal_rows import (
     CUT_CAUSE,
-    CUT_PORT,
     CUT_RELEASED,
     CUT_SINCE,
-    CUT_VM_UUID,
     INCIDENT_CLOSED,
     INCIDENT_PORT,
     INCIDENT_UPDATED,
     KeptLease,
     Memo,
     Row,
+    cuts_of,
     entry_of,
     incident_of,
     incident_row,
@@ -89,6 +89,7 @@ class Journal:
         name = socket.gethostname() if host is None else host
         self._keeper = Keeper(Path(path), max_age_ns, max_size_bytes, clock_ns, name)
         self._waiting = self._keeper.waiting
+        self._clock_ns = clock_ns
         self._is_together = False
 
     # What is written.
@@ -214,6 +215,31 @@ class Journal:
         epochs = self._keeper.epochs
         return [entry_of(row, epochs.of(row[0])) for row in rows[:limit]]
 
+    def follow(self, cursor: int, limit: int = 1000) -> list[Entry]:
+        """`events_after`, with a `log.gap` in the place of entries that were removed.
+
+        Raises JournalError as that does.
+        """
+        entries = self.events_after(cursor, limit)
+        if is_whole(cursor, entries, self.last_seq()):
+            return entries
+        oldest, now_ns = self.oldest_seq(), self._clock_ns()
+        epochs = self._keeper.epochs
+        if not entries and not oldest:
+            return [gap(cursor + 1, self.last_seq(), epochs, now_ns)]
+        return with_gaps(cursor, entries, epochs, oldest, now_ns)
+
+    def missing_after(self, name: str) -> int:
+        """How many entries behind that one were removed; 0 if it, or all, cannot be read."""
+        seq = self.resume([name])
+        if seq is None:
+            return 0
+        try:
+            oldest = self.oldest_seq()
+        except JournalError:
+            return 0
+        return max(0, (oldest - 1 if oldest else self.last_seq()) - seq)
+
     def resume(self, ids: Sequence[str]) -> int | None:
         """The number to go on after, for a reader that had these entries, the latest first.
 
@@ -277,18 +303,7 @@ class Journal:
         rows = self._keeper.fetch(CUTS_OF_PORT, (port, since_ns, MOST_PAST_CUTS))
         if uuid is not None:
             rows += self._keeper.fetch(CUTS_OF_VM, (uuid, since_ns, MOST_PAST_CUTS))
-        cuts = [
-            row
-            for row in self._overlaid(rows)
-            if row[CUT_SINCE] >= since_ns
-            and (
-                # Names are used again: a cut of another VM is none of this one's.
-                row[CUT_VM_UUID] == uuid
-                if uuid is not None and row[CUT_VM_UUID] is not None
-                else row[CUT_PORT] == port
-            )
-        ]
-        cuts.sort(key=lambda row: row[CUT_SINCE], reverse=True)
+        cuts = cuts_of(self._overlaid(rows), port, uuid, since_ns)
         return [
             PastCut(str(row[CUT_CAUSE]), row[CUT_SINCE], row[CUT_RELEASED])
             for row in cuts[:MOST_PAST_CUTS]

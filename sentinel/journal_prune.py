@@ -19,6 +19,7 @@ _MOST_WAL_BYTES: Final = 8 << 20
 _MOST_ROWS: Final = 500
 _VACUUM_PAGES: Final = 256
 MOST_LEASES: Final = 20_000
+PAST_EPOCHS_KEPT: Final = 64
 
 # Each: what to delete by age, with its parameters (before, at most).
 OLD_EVENTS: Final = (
@@ -43,10 +44,12 @@ OLD_MEMOS: Final = (
     "DELETE FROM memo WHERE rowid IN (SELECT rowid FROM memo INDEXED BY memo_by_end "
     "WHERE until_wall_ns < ? ORDER BY until_wall_ns LIMIT ?)"
 )
-# Openings before the one that numbered the oldest event.
+# Openings before the one that numbered the oldest event. A reader that was away may still
+# name an entry of the latest of them, and is to be told how many it missed.
 PAST_EPOCHS: Final = (
-    "DELETE FROM epoch WHERE first_seq < (SELECT max(first_seq) FROM epoch "
-    "WHERE first_seq <= (SELECT min(seq) FROM event))"
+    "DELETE FROM epoch WHERE first_seq < min((SELECT max(first_seq) FROM epoch "
+    "WHERE first_seq <= (SELECT min(seq) FROM event)), "
+    "(SELECT first_seq FROM epoch ORDER BY first_seq DESC LIMIT 1 OFFSET ?))"
 )
 SURPLUS_LEASES: Final = (
     "DELETE FROM lease WHERE rowid IN (SELECT rowid FROM lease INDEXED BY lease_by_time "
@@ -113,7 +116,7 @@ def prune_by_age(connection: sqlite3.Connection, before_wall_ns: int, limits: Li
         connection.execute(statement, (before_wall_ns, limits.rows)).rowcount
         for statement in (OLD_EVENTS, OLD_INCIDENTS, OLD_QUARANTINES, OLD_LEASES, OLD_MEMOS)
     ]
-    connection.execute(PAST_EPOCHS)
+    connection.execute(PAST_EPOCHS, (PAST_EPOCHS_KEPT - 1,))
     return Pruned(removed[0], max(removed) >= limits.rows)
 
 

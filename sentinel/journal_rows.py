@@ -8,7 +8,7 @@ cannot be shown helps nobody.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final, NamedTuple
 
@@ -299,3 +299,22 @@ def _integer(value: int) -> int:
 
 def _number(value: object) -> int:
     return value if isinstance(value, int) else 0
+
+
+def cuts_of(rows: Iterable[Row], port: str, uuid: str | None, since_ns: int) -> list[Row]:
+    """Rows of cuts that began since then, of a VM or of a port whose VM is not known.
+
+    The newest first.
+    """
+    cuts = [
+        row
+        for row in rows
+        if row[CUT_SINCE] >= since_ns
+        and (
+            # Names are used again: a cut of another VM is none of this one's.
+            row[CUT_VM_UUID] == uuid
+            if uuid is not None and row[CUT_VM_UUID] is not None
+            else row[CUT_PORT] == port
+        )
+    ]
+    return sorted(cuts, key=lambda row: row[CUT_SINCE], reverse=True)

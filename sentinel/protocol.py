@@ -104,6 +104,7 @@ class Watch(_Request, frozen=True, tag="watch"):
 
     With `ids`, names of entries that the asker has had, the latest first: from the one
     after the first of them that this journal knows; from the oldest if it knows none.
+    What was removed before it was read is told, in its place, by one `log.gap`.
     """
 
     after: _Natural | None = None
@@ -127,6 +128,11 @@ class Report(_Request, frozen=True, tag="report"):
     in_flight: _Natural = 0
     oldest_in_flight_ns: _Natural = 0
     connects: _Natural = 0
+    failures: _Natural = 0
+    """Connections that ended, or did not come about."""
+    missed: _Natural = 0
+    """Entries that were gone from the journal before they could be told, since its start."""
+    missed_wall_ns: _Natural | None = None
     problems: Annotated[tuple[_Line, ...], msgspec.Meta(max_length=8)] = ()
 
 

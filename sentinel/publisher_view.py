@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sentinel.durations import SECOND_NS, format_duration
+from sentinel.durations import DAY_NS, SECOND_NS, format_duration
 from sentinel.protocol import Report
 
 SILENT_NS: Final = 15 * SECOND_NS
@@ -29,9 +29,12 @@ class Heard:
 
 
 def publisher_document(
-    heard: Heard | None, enabled: bool, last_seq: int, now_ns: int
+    heard: Heard | None, enabled: bool, last_seq: int, now_ns: int, missing: int = 0
 ) -> dict[str, Any]:
-    """`mqtt` in `status --json`; `last_seq` is the newest entry of the journal."""
+    """`mqtt` in `status --json`; `last_seq` is the newest entry of the journal.
+
+    `missing` is how many of those that the broker was not told of are gone from it.
+    """
     document: dict[str, Any] = {"enabled": enabled, "heard_wall_ns": None, "alive": False}
     if heard is None:
         return document
@@ -40,7 +43,8 @@ def publisher_document(
     return document | told | {
         "heard_wall_ns": heard.wall_ns,
         "alive": now_ns - heard.wall_ns < SILENT_NS and heard.report.state != "stopped",
-        "lag": max(0, last_seq - heard.report.cursor_seq),
+        "lag": max(0, last_seq - heard.report.cursor_seq - missing),
+        "missing": missing,
     }  # fmt: skip
 
 
@@ -58,6 +62,7 @@ def publisher_problems(document: Mapping[str, Any], now_ns: int, daemon_since_ns
             "journal: see `systemctl status tapsentinel-mqtt`"
         ]
     problems = [f"mqtt: {problem}" for problem in document["problems"]]
+    problems += _losses(document, now_ns)
     lag = document["lag"]
     if document["state"] != "connected":
         since_ns = now_ns - (document["disconnected_since_wall_ns"] or now_ns)
@@ -78,6 +83,23 @@ def publisher_problems(document: Mapping[str, Any], now_ns: int, daemon_since_ns
     elif lag > FEW_EVENTS:
         problems.append(f"mqtt: the broker has yet to be told of {lag} events")
     return problems
+
+
+def _losses(document: Mapping[str, Any], now_ns: int) -> list[str]:
+    """What will never be told, for a day after it was."""
+    limits = "see journal.max_age and journal.max_size"
+    if document["missing"]:
+        return [
+            f"mqtt: {document['missing']} events are gone from the journal before the broker "
+            f"was told of them: {limits}"
+        ]
+    missed_ns = document["missed_wall_ns"]
+    if missed_ns is not None and now_ns - missed_ns < DAY_NS:
+        return [
+            f"mqtt: {document['missed']} events were gone from the journal before they could be "
+            f"told, the last {_span(now_ns - missed_ns)} ago: {limits}"
+        ]
+    return []
 
 
 def _span(span_ns: int) -> str:

@@ -6,7 +6,7 @@ Schemas of these types are in docs/events, made by tools/generate_events.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -54,18 +54,14 @@ class PortDocument:
 
 @dataclass(frozen=True, slots=True)
 class MetricsDocument:
-    """A summary: of the guard, of all ports' counters together, of the publisher."""
+    """A summary in numbers: the guard, all ports' counters together, journal and publisher."""
 
     version: int
     host: str
     time: str
     program: str
-    guard: dict[str, Any]
-    fuse: dict[str, Any]
-    events: dict[str, Any]
-    journal: dict[str, Any]
-    totals: dict[str, int]
-    publisher: dict[str, Any]
+    metrics: dict[str, float]
+    """By name, `tapsentinel_…`; docs/events.md has them."""
     problems: tuple[str, ...]
 
 
@@ -79,55 +75,8 @@ _PORT_MEMBERS: Final = (
     *("name", "ifindex", "role", "state", "vm", "mac", "bridge", "mtu_bytes"),
     *("trusted_checks", "quarantine", "problem"),
 )
-_SUMMED: Final = ("frames", "bytes", "oversized", "oversized_by_tags", "vlan_tagged", "vlan_nested")
-_JOURNAL_MEMBERS: Final = ("ok", "entries", "size_bytes", "pending", "lost", "last_seq")
 
 
 def port_document(host: str, port: Mapping[str, Any]) -> dict[str, Any]:
     """The state of one of `ports --json`."""
     return {"version": VERSION, "host": host} | {name: port.get(name) for name in _PORT_MEMBERS}
-
-
-def metrics_document(
-    host: str,
-    time: str,
-    status: Mapping[str, Any],
-    ports: Iterable[Mapping[str, Any]],
-    publisher: Mapping[str, Any],
-) -> dict[str, Any]:
-    """The summary of `status --json` and `ports --json`."""
-    journal = status.get("journal") or {}
-    return {
-        "version": VERSION,
-        "host": host,
-        "time": time,
-        "program": str(status.get("version", "")),
-        "guard": status.get("guard") or {},
-        "fuse": status.get("fuse") or {},
-        "events": status.get("events") or {},
-        "journal": {name: journal.get(name) for name in _JOURNAL_MEMBERS},
-        "totals": totals(ports),
-        "publisher": dict(publisher),
-        "problems": tuple(status.get("problems") or ()),
-    }
-
-
-def totals(ports: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    """What the ports' counters come to, by what is sent and received by guests.
-
-    Uplinks are left out: a frame that leaves the host would count twice.
-    """
-    sums = {
-        f"{side}_{name}": 0
-        for side in ("from_guest", "to_guest")
-        for name in (*_SUMMED, "bpdu", "dhcp", "dropped")
-    }
-    for port in ports:
-        for side, counters in (port.get("counters") or {}).items():
-            if f"{side}_frames" not in sums:
-                continue
-            for name in _SUMMED:
-                sums[f"{side}_{name}"] += counters.get(name, 0)
-            for name in ("bpdu", "dhcp", "dropped"):
-                sums[f"{side}_{name}"] += (counters.get(name) or {}).get("total", 0)
-    return sums

@@ -19,6 +19,12 @@ class Health:
     last_error: str = ""
     last_error_wall_ns: int | None = None
     connects: int = 0
+    failures: int = 0
+    """Connections that ended, or did not come about."""
+    missed: int = 0
+    """Entries that were gone from the journal before they could be told."""
+    missed_wall_ns: int | None = None
+    missed_to_seq: int = 0
     problems: dict[str, str] = field(default_factory=dict)
     """By what they are about; an empty one is none."""
 
@@ -34,6 +40,13 @@ class Health:
             self.disconnected_since_wall_ns = now_ns
         self.state, self.connected_since_wall_ns = "connecting", None
         self.last_error, self.last_error_wall_ns = why, now_ns
+        self.failures += 1
+
+    def skipped(self, from_seq: int, to_seq: int, now_ns: int) -> None:
+        """Entries are missing, both ends included; what was said before counts once."""
+        if to_seq > self.missed_to_seq:
+            self.missed += to_seq - max(from_seq - 1, self.missed_to_seq)
+            self.missed_to_seq, self.missed_wall_ns = to_seq, now_ns
 
     def stopped(self, now_ns: int) -> None:
         """We have been told to stop."""
@@ -59,5 +72,8 @@ class Health:
             "in_flight": in_flight,
             "oldest_in_flight_ns": oldest_in_flight_ns,
             "connects": self.connects,
+            "failures": self.failures,
+            "missed": self.missed,
+            "missed_wall_ns": self.missed_wall_ns,
             "problems": [text for text in self.problems.values() if text][:8],
         }

@@ -25,6 +25,8 @@ class DaemonLink:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self.is_known = True
+        """Whether the journal that is followed knows any of the entries that were named."""
 
     async def ask(self, op: str, **members: object) -> Any:
         """The result of one request."""
@@ -37,7 +39,8 @@ class DaemonLink:
         First none, as soon as the daemon has answered. Ends when the daemon ends it.
         """
         async with self._connected({"op": "watch", "ids": list(ids)}) as reader:
-            await self._answer(reader)
+            began: Any = orjson.loads(await self._answer(reader))
+            self.is_known = not ids or bool(began["known"])
             yield []
             unread = b""
             while chunk := await reader.read(_CHUNK_BYTES):

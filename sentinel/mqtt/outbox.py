@@ -50,7 +50,6 @@ class Outbox:
         # A broker that refuses events is asked with one of them, not with a window full.
         self._limit = 1
         self._waiting = 0
-        self._others = 0
         self._moved = asyncio.Event()
         self._newest: str | None = None
         self._refusal: str | None = None
@@ -71,7 +70,7 @@ class Outbox:
 
     async def event(self, entry: dict[str, Any]) -> None:
         """Send an event as soon as there is room. Raises BrokerError, aiomqtt.MqttError."""
-        while len(self._window) + self._others + self._waiting >= self._limit:
+        while len(self._window) + self._waiting >= self._limit:
             await self._room()
         kind = entry["kind"]
         topic = self._topics.get(kind)
@@ -84,7 +83,7 @@ class Outbox:
     async def document(
         self, topic: str, payload: bytes, timeout_s: float, *, retain: bool = True
     ) -> None:
-        """Publish a document and wait until the broker has it.
+        """Publish a document and wait, at most `timeout_s`, until the broker has it.
 
         One that is too large for the broker is left out: it is not the log.
         """
@@ -95,20 +94,21 @@ class Outbox:
             return
         self._waiting += 1
         try:
-            while len(self._window) + self._others >= self._limit:
+            while len(self._window) >= self._limit:
                 await self._room()
         finally:
             self._waiting -= 1
-        self._others += 1
+        began_ns = time.monotonic_ns()
+        self._window.begun(began_ns)
         try:
             await self._broker.publish(topic, payload, qos=1, retain=retain, timeout=timeout_s)
         finally:
-            self._others -= 1
+            self._window.ended(began_ns)
             self._moved.set()
 
     async def emptied(self) -> None:
-        """Wait until everything that was sent is acknowledged."""
-        while len(self._window):
+        """Wait until every event that was sent is acknowledged."""
+        while self._window.entries:
             await self._room()
 
     async def refused(self) -> None:

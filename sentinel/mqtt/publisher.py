@@ -25,6 +25,7 @@ from sentinel.config import Config
 from sentinel.config_mqtt import MqttConfig
 from sentinel.durations import SECOND_NS
 from sentinel.errors import BrokerError, ConfigError, TapsentinelError
+from sentinel.event import Kind
 from sentinel.mqtt import documents, topics
 from sentinel.mqtt.backoff import Backoff
 from sentinel.mqtt.client import Broker
@@ -32,6 +33,7 @@ from sentinel.mqtt.cursor import CursorFile, advanced
 from sentinel.mqtt.explain import clip, explain, wants_older
 from sentinel.mqtt.health import Health
 from sentinel.mqtt.link import DaemonLink
+from sentinel.mqtt.metrics import metrics_document
 from sentinel.mqtt.outbox import Outbox, events_topic, will_of
 from sentinel.mqtt.port_keeper import PortKeeper
 from sentinel.mqtt.reread import reread
@@ -110,6 +112,11 @@ class Publisher:
     @property
     def _ack_timeout_s(self) -> float:
         return self._mqtt.ack_timeout_ns / SECOND_NS
+
+    @property
+    def _document_timeout_s(self) -> float:
+        # Whoever waits for silence is to speak first.
+        return 2 * self._ack_timeout_s
 
     async def _live_forever(self) -> None:
         interval_s = watchdog_interval_s()
@@ -233,9 +240,13 @@ class Publisher:
             try:
                 async for entries in self._link.follow(names):
                     self._tell_guard("up")
+                    if not entries:
+                        self._begun(names)
                     for entry in entries:
                         await outbox.event(entry)
                         self._ports.heard(entry["kind"])
+                        if entry["kind"] == Kind.LOG_GAP:
+                            self._skipped(entry["body"])
                     if entries:
                         names = advanced(names, entries[-1]["id"])
                         await self._pace(len(entries))
@@ -246,6 +257,21 @@ class Publisher:
                 _log.warning("%s", error)
             self._tell_guard("down")
             await asyncio.sleep(backoff.failed(0.5, time.monotonic() - began_s))
+
+    def _begun(self, names: tuple[str, ...]) -> None:
+        problem = ""
+        if not self._link.is_known:
+            self._health.missed_to_seq = 0
+            problem = (
+                f"the journal does not know {names[0]}, the last event that was told: it was begun "
+                "anew or put back from a copy, and what came between is missing"
+            )
+        self._health.problems["log"] = problem
+
+    def _skipped(self, gap: dict[str, Any]) -> None:
+        self._health.skipped(gap["from_seq"], gap["to_seq"], time.time_ns())
+        self._news.set()
+        _log.warning("%s", gap["message"])
 
     async def _pace(self, count: int) -> None:
         if self._mqtt.per_second:
@@ -264,7 +290,7 @@ class Publisher:
         while True:
             self._guard_changed.clear()
             said = self._status("online", "connected")
-            await outbox.document(self._status_topic, said, self._ack_timeout_s)
+            await outbox.document(self._status_topic, said, self._document_timeout_s)
             await self._guard_changed.wait()
 
     async def _ports_forever(self, outbox: Outbox) -> None:
@@ -274,7 +300,7 @@ class Publisher:
                 ports = await self._link.ask("ports")
                 self._health.problems["ports"] = self._ports.problem
                 for topic, state in self._ports.plan(ports).items():
-                    await outbox.document(topic, state, self._ack_timeout_s)
+                    await outbox.document(topic, state, self._document_timeout_s)
                     self._ports.told(topic, state)
             await self._ports.next_look(self._mqtt.ports_interval_ns / SECOND_NS)
 
@@ -284,8 +310,10 @@ class Publisher:
             with contextlib.suppress(TapsentinelError):
                 status, ports = await self._link.ask("status"), await self._link.ask("ports")
                 now = event.rfc3339(time.time_ns())
-                said = documents.metrics_document(self._host, now, status, ports, self._told())
-                await outbox.document(topic, orjson.dumps(said), self._ack_timeout_s, retain=False)
+                said = metrics_document(self._host, now, status, ports, self._told())
+                await outbox.document(
+                    topic, orjson.dumps(said), self._document_timeout_s, retain=False
+                )
             await asyncio.sleep(self._mqtt.metrics_interval_ns / SECOND_NS)
 
     async def _wait_for_silence(self) -> None:

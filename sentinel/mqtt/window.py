@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 
 @dataclass(slots=True)
@@ -14,7 +15,7 @@ class _UnderWay:
 
 
 class Window:
-    """Entries that were sent and not yet acknowledged, with all before them.
+    """Entries that were sent and not yet acknowledged, with all before them; and documents.
 
     A broker should acknowledge in order (MQTT 5.0 §4.6); one that does not is waited
     for: the cursor is the last entry before which nothing is missing.
@@ -22,11 +23,25 @@ class Window:
 
     def __init__(self) -> None:
         self._entries: dict[int, _UnderWay] = {}
+        self._others: list[int] = []
         self.acknowledged = 0
         """How many were acknowledged, ever."""
 
     def __len__(self) -> int:
+        return len(self._entries) + len(self._others)
+
+    @property
+    def entries(self) -> int:
+        """How many of them are entries."""
         return len(self._entries)
+
+    def begun(self, now_ns: int) -> None:
+        """Take note of something else that was sent, at a time."""
+        self._others.append(now_ns)
+
+    def ended(self, began_ns: int) -> None:
+        """What was sent at that time is no longer under way."""
+        self._others.remove(began_ns)
 
     def sent(self, mid: int, name: str, now_ns: int) -> None:
         """Take note of an entry that was sent under a message identifier."""
@@ -50,6 +65,5 @@ class Window:
 
     def oldest_ns(self, now_ns: int) -> int:
         """For how long the oldest has waited; 0 if nothing is under way."""
-        for entry in self._entries.values():
-            return max(0, now_ns - entry.sent_ns)
-        return 0
+        since = self._others[:1] + [entry.sent_ns for entry in islice(self._entries.values(), 1)]
+        return max((now_ns - sent_ns for sent_ns in since), default=0)

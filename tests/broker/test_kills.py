@@ -68,8 +68,7 @@ def play(events: int, kills: int, seed: int) -> Outcome:
         while asked < events or done < kills:
             count = max(500, min(CHUNK, events - asked))
             host.ask_for(count, RATE)
-            asked += count
-            if done < kills * asked / events:
+            if done < kills * (asked + count) / events:
                 time.sleep(chance.uniform(0, 0.4))  # the moment is what is tried, at random
                 what = chance.choice(("broker", "publisher", "daemon"))
                 kill(what, broker, listener, host)
@@ -77,6 +76,7 @@ def play(events: int, kills: int, seed: int) -> Outcome:
                 if what == "daemon":
                     continue  # what it had been asked for went with it
             host.appended(count)
+            asked += count
         wait_until(lambda: host.status()["mqtt"].get("lag") == 0, 120, "no lag", 0.2)
         last = host.append(500)
         wait_until(lambda: seq_of(listener.ids[-1]) == last, 120, "the last", 0.2)

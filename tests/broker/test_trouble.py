@@ -32,6 +32,14 @@ def expect_good_again(host: Host, listener: Listener, count: int = EVENTS) -> No
     wait_until(lambda: host.status()["problems"] == [], 30, "no problem", 0.1)
 
 
+def wait_for_metric(listener: Listener, name: str, expect: Callable[[float], bool]) -> None:
+    def told() -> bool:
+        found = listener.metrics().get(f"tapsentinel_{name}")
+        return found is not None and expect(found)
+
+    wait_until(told, 30, f"{name}, not {listener.metrics()}", 0.05)
+
+
 def test_nobody_listens(broker: Mosquitto, listener: Listener, host: Host) -> None:
     host.configure(port=1)
     host.start_daemon()
@@ -61,6 +69,7 @@ def test_a_broker_whose_certificate_we_do_not_trust(
     # Files are read anew for each connection: putting the right one there is enough.
     trusted.write_bytes(broker.authority.certificate.read_bytes())
     expect_good_again(host, listener)
+    wait_for_metric(listener, "mqtt_failures_total", lambda told: told >= 1)
 
 
 def test_a_broker_by_another_name(listener: Listener, host: Host) -> None:
@@ -150,6 +159,7 @@ def test_a_broker_that_accepts_and_never_acknowledges(
         assert host.status()["mqtt"]["cursor_seq"] == 0, "nothing is taken for told"
         proxy.swallow_acknowledgements = False
         wait_until(lambda: host.status()["mqtt"]["lag"] == 0, 30, "all", 0.1)
+        wait_for_metric(listener, "mqtt_failures_total", lambda told: told >= 1)
     ids = [one["id"] for one in listener.events()]
     assert len(set(ids)) == EVENTS
     assert [*dict.fromkeys(ids)] == sorted(set(ids), key=lambda one: int(one.split("-")[1]))
@@ -215,7 +225,7 @@ def test_a_full_disk_of_the_publisher_s_keeps_nothing_up(
 ) -> None:
     with small_disk(host.directory / "disk") as disk:
         shutil.chown(disk.path, USER)
-        host.configure(state_dir=str(disk.path / "state"))
+        host.configure(state_dir=str(disk.path / "state"), metrics_interval="1s")
         host.start_daemon()
         host.start()
         host.append(EVENTS)
@@ -225,6 +235,7 @@ def test_a_full_disk_of_the_publisher_s_keeps_nothing_up(
         host.append(EVENTS)
         expect_all(listener, 2 * EVENTS)
         host.wait_for("ports.json cannot be written (No space left on device)")
+        wait_for_metric(listener, "mqtt_problems", lambda told: told == 1)
         wait_until(lambda: host.status()["mqtt"]["lag"] == 0, 20, "no lag", 0.1)
         host.kill()
         host.start()
@@ -233,6 +244,33 @@ def test_a_full_disk_of_the_publisher_s_keeps_nothing_up(
         disk.empty()
         wait_until(lambda: host.status()["problems"] == [], 30, "no problem", 0.1)
         assert host.stop() == 0
+
+
+def test_a_full_disk_of_the_journal_s_is_said_and_what_waits_is_told(
+    listener: Listener, host: Host
+) -> None:
+    host.configure(metrics_interval="1s")
+    with small_disk(host.directory / "disk") as disk:
+        host.start_daemon(journal=disk.path / "journal.db")
+        host.start()
+        host.append(EVENTS)
+        expect_all(listener, EVENTS)
+        disk.fill()
+        host.append(EVENTS)
+        host.append(EVENTS)
+        host.wait_for("entries have not reached")
+        wait_for_metric(listener, "journal_ok", lambda told: told == 0)
+        wait_for_metric(listener, "journal_pending", lambda told: told > 0)
+        wait_for_metric(listener, "problems", lambda told: told > 0)
+        # And the word that the disk is full.
+        expect_all(listener, 3 * EVENTS + 1)
+        disk.empty()
+        host.append(EVENTS)
+        expect_all(listener, 4 * EVENTS + 2)
+        wait_for_metric(listener, "journal_ok", lambda told: told == 1)
+        wait_until(lambda: host.status()["problems"] == [], 30, "no problem", 0.1)
+        assert host.stop() == 0
+        host.kill_daemon()
 
 
 def test_a_subscriber_that_never_reads_delays_nobody(
@@ -245,3 +283,4 @@ def test_a_subscriber_that_never_reads_delays_nobody(
         expect_all(listener, 20 * EVENTS)
         wait_until(lambda: host.status()["mqtt"]["lag"] == 0, 20, "no lag", 0.1)
         assert host.status()["problems"] == []
+        wait_for_metric(listener, "mqtt_connects_total", lambda told: told == 1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from tests.harness import usage
 from tests.harness.certificates import Authority
 from tests.harness.waiting import wait_until
 
@@ -149,14 +149,12 @@ class Mosquitto:
     def cpu_seconds(self) -> float:
         """What it has used of a CPU."""
         assert self._process is not None
-        stat = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
+        return usage.cpu_seconds(self._process.pid)
 
     def memory_bytes(self) -> int:
         """What it holds in memory."""
         assert self._process is not None
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.split("VmRSS:")[1].split()[0]) * 1024
+        return usage.memory_bytes(self._process.pid)
 
 
 class Listener:
@@ -218,6 +216,11 @@ class Listener:
         return [
             json.loads(payload) for topic, payload, _ in list(self.messages) if "/events/" in topic
         ]
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers of the last summary; none if none has come."""
+        told = self.on("/metrics")
+        return dict(json.loads(told[-1])["metrics"]) if told else {}
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         payload = bytes(message.payload)

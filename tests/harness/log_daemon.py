@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A daemon without a guard: the real journal, scribe and control socket, in a process.
 
-    python -m tests.harness.log_daemon DIRECTORY GROUP
+    python -m tests.harness.log_daemon DIRECTORY GROUP JOURNAL MOST_BYTES
 
 Takes lines from stdin: `ports NAME…` says which ports there are; `COUNT RATE` appends so
 many events (at most so many a second, 0: at once) and answers with the number of the
-last. It can be killed at any moment.
+last, once they are on the disk or wait for one that is full. It can be killed at any
+moment.
 """
 
 from __future__ import annotations
@@ -42,9 +43,16 @@ class LogDaemon(CannedDaemon):
 
     async def status(self) -> object:
         now_ns = time.time_ns()
-        told = publisher_document(self._heard, True, await self.last_seq(), now_ns)
+        cursor = "" if self._heard is None else self._heard.report.cursor
+        kept, missing = await self._scribe.ask(
+            lambda journal: (journal.status(), journal.missing_after(cursor))
+        )
+        told = publisher_document(self._heard, True, kept.last_seq, now_ns, missing)
         problems = publisher_problems(told, now_ns, self._since_ns)
-        return {**self.status_answer, "mqtt": told, "problems": problems}
+        if kept.problem:
+            problems.append(f"journal: {kept.problem}")
+        said = {"mqtt": told, "problems": problems, "journal": kept.to_dict()}
+        return {**self.status_answer, **said}
 
     async def report(self, report: Report) -> object:
         self._heard = Heard(report, time.time_ns())
@@ -57,7 +65,7 @@ class LogDaemon(CannedDaemon):
         return await self._scribe.ask(lambda journal: journal.resume(ids))
 
     async def events_after(self, cursor: int, limit: int) -> Sequence[Mapping[str, object]]:
-        entries = await self._scribe.ask(lambda journal: journal.events_after(cursor, limit))
+        entries = await self._scribe.ask(lambda journal: journal.follow(cursor, limit))
         return [entry.to_dict() for entry in entries]
 
 
@@ -73,8 +81,8 @@ def event(number: int) -> Event:
     return Event("incident.updated", time.time_ns(), f"tap{number % 7}", number % 7 + 1, VM, body)
 
 
-async def serve(directory: Path, readers: int) -> None:
-    journal = Journal(directory / "journal.db", 10**18, 4 * 10**9, host="hv-1")
+async def serve(directory: Path, readers: int, path: Path, most_bytes: int) -> None:
+    journal = Journal(path, 10**18, most_bytes, host="hv-1")
     server: ControlServer | None = None
 
     def written() -> None:
@@ -102,10 +110,10 @@ async def serve(directory: Path, readers: int) -> None:
         count, rate = map(int, line.split())
         for start in range(0, count, BATCH):
             some = range(start, min(start + BATCH, count))
-            assert await scribe.persist([Log(event(number)) for number in some])
+            await scribe.persist([Log(event(number)) for number in some])
             print(await scribe.ask(lambda journal: journal.last_seq()), flush=True)
             await asyncio.sleep(BATCH / rate if rate else 0)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

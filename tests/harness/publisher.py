@@ -87,11 +87,18 @@ class Host:
                         pipe.close()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def start_daemon(self) -> None:
-        """Start the daemon, and wait until it serves."""
+    def start_daemon(self, journal_bytes: int = 4 * 10**9, journal: Path | None = None) -> None:
+        """Start the daemon, and wait until it serves.
+
+        Its journal grows no larger; it is in the host's directory unless said otherwise.
+        """
+        path = journal or self.directory / "journal.db"
         gid = grp.getgrnam(READERS).gr_gid
         self._daemon = subprocess.Popen(
-            [sys.executable, "-m", "tests.harness.log_daemon", str(self.directory), str(gid)],
+            [
+                *(sys.executable, "-m", "tests.harness.log_daemon", str(self.directory)),
+                *(str(gid), str(path), str(journal_bytes)),
+            ],
             cwd=CHECKOUT,
             text=True,
             stdin=subprocess.PIPE,
@@ -169,6 +176,11 @@ class Host:
         assert self._publisher is not None
         self._publisher.terminate()
         return self._publisher.wait(20)
+
+    @property
+    def daemon_pid(self) -> int:
+        assert self._daemon is not None
+        return self._daemon.pid
 
     @property
     def publisher_pid(self) -> int:

@@ -102,10 +102,3 @@ def test_documents_are_of_their_types() -> None:
     state = documents.port_document("hv-1", one)
     msgspec.convert(state | {"trusted_checks": []}, documents.PortDocument)
     assert "counters" not in state
-    status = {"version": "1", "journal": {"ok": True, "last_seq": 5}, "problems": ["p"]}
-    uplink = {"counters": {"from_wire": {"frames": 99}}}
-    told = documents.metrics_document("hv-1", "t", status, [one, one, uplink], {"state": "x"})
-    msgspec.convert(told, documents.MetricsDocument)
-    assert told["totals"]["from_guest_frames"] == 2 * one["counters"]["from_guest"]["frames"]
-    assert told["totals"]["to_guest_bpdu"] == 0
-    assert told["problems"] == ("p",)

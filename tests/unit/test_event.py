@@ -23,6 +23,8 @@ from sentinel.event_carried import (
     refused,
 )
 from sentinel.event_config import Asker, config_loaded, config_refused
+from sentinel.journal_epochs import Epochs
+from sentinel.journal_gaps import gap
 from sentinel.refusals import Refusal
 from sentinel.vm import UNKNOWN_VM
 from tests.harness.carried_facts import an_order, notice
@@ -34,6 +36,7 @@ PORT = (NOON_NS, "tap0", 7, VM)
 def all_events() -> list[Event]:
     return [
         ev.port_appeared(*PORT, role="port"),
+        gap(3, 7, Epochs(ev.NO_EPOCH), 1).event,
         ev.port_gone(*PORT, role="port"),
         ev.port_renamed(*PORT, old_name="tap9"),
         ev.guard_attached(*PORT, role="port", hook="tcx", adopted=True),

@@ -233,7 +233,7 @@ QUERIES: dict[str, tuple[str, Row]] = {
     "old memos": (journal_prune.OLD_MEMOS, (NOON_NS, 100)),
     "forget a memo": (journal_schema.FORGET_MEMO, ("known", "h id")),
     "openings": (journal_schema.EPOCHS, (100,)),
-    "past openings": (journal_prune.PAST_EPOCHS, ()),
+    "past openings": (journal_prune.PAST_EPOCHS, (63,)),
     "release": (journal_schema.RELEASE_QUARANTINE, (1, "hold", 3, NOON_NS)),
 }
 UNBOUNDED_SCAN = ("SCAN event", "SCAN incident", "SCAN quarantine", "SCAN lease", "SCAN memo")

@@ -12,6 +12,7 @@ import pytest
 from sentinel.event import NO_EPOCH, Epoch
 from sentinel.journal import Journal
 from sentinel.journal_epochs import Beginning, Epochs
+from sentinel.journal_prune import PAST_EPOCHS_KEPT
 from tests.harness.journals import NOON_NS, event, open_journal, small_disk
 
 
@@ -109,7 +110,7 @@ def test_names_while_the_disk_is_full_are_the_same_afterwards(tmp_path: Path) ->
 
 
 def test_openings_without_entries_go_with_age(path: Path) -> None:
-    for number in range(5):
+    for number in range(PAST_EPOCHS_KEPT + 5):
         journal = open_journal(path)
         journal.append([event(number)])
         journal.close()
@@ -119,7 +120,7 @@ def test_openings_without_entries_go_with_age(path: Path) -> None:
         pass
     journal.close()
     with sqlite3.connect(path) as other:
-        assert len(other.execute("SELECT * FROM epoch").fetchall()) == 1
+        assert len(other.execute("SELECT * FROM epoch").fetchall()) == PAST_EPOCHS_KEPT
     other.close()
 
 

@@ -31,6 +31,15 @@ def test_the_cursor_is_the_last_before_which_nothing_is_missing() -> None:
     assert window.oldest_ns(10**9) == 0
 
 
+def test_what_is_no_event_takes_room_and_is_waited_for_too() -> None:
+    window = Window()
+    window.begun(100)
+    window.sent(1, "e-1", 200)
+    assert (len(window), window.entries, window.oldest_ns(300)) == (2, 1, 200)
+    window.ended(100)
+    assert (len(window), window.entries, window.oldest_ns(300)) == (1, 1, 100)
+
+
 @settings(deadline=None)
 @given(st.permutations(range(40)))
 def test_in_whatever_order_they_come_the_cursor_passes_none_that_is_missing(

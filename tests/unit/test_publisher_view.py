@@ -76,6 +76,18 @@ def test_being_behind_and_what_the_publisher_says_itself() -> None:
     assert problems(told(problems=("disk full",))) == "mqtt: disk full"
 
 
+def test_what_will_never_be_told_is_said() -> None:
+    heard = Heard(Report(state="connected", broker="b:8883", cursor_seq=100), NOW)
+    gone = publisher_document(heard, True, 900, NOW, missing=700)
+    assert (gone["lag"], gone["missing"]) == (100, 700)
+    assert problems(gone).startswith("mqtt: 700 events are gone from the journal before the broker")
+    hour_ago = NOW - 3600 * SECOND_NS
+    assert problems(told(missed=700, missed_wall_ns=hour_ago)).startswith(
+        "mqtt: 700 events were gone from the journal before they could be told, the last 1h ago"
+    )
+    assert problems(told(missed=700, missed_wall_ns=NOW - 25 * 3600 * SECOND_NS)) == ""
+
+
 def test_a_report_is_bounded_and_validated() -> None:
     raw = {"op": "report", "state": "connected", "broker": "b"}
     assert isinstance(decode_request(msgspec.json.encode(raw)), Report)
