@@ -14,6 +14,7 @@ import random
 import signal
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any, Final
 
 import aiomqtt
@@ -25,6 +26,7 @@ from sentinel.durations import SECOND_NS
 from sentinel.errors import BrokerError, TapsentinelError
 from sentinel.mqtt import documents, topics
 from sentinel.mqtt.backoff import Backoff
+from sentinel.mqtt.carry import Carrier
 from sentinel.mqtt.client import Broker
 from sentinel.mqtt.cursor import CursorFile, advanced
 from sentinel.mqtt.explain import clip, explain, wants_older
@@ -46,12 +48,14 @@ _log = logging.getLogger("tapsentinel.mqtt")
 class Publisher:
     """One host's publisher."""
 
-    def __init__(self, config: Config, host: str, cursor: CursorFile, ports: PortKeeper) -> None:
+    def __init__(self, config: Config, host: str, cursor: CursorFile, state: Path) -> None:
+        """`state` is the directory of what it keeps."""
         self._mqtt = config.mqtt
         self._host = host
         self._cursor = cursor
-        self._ports = ports
+        self._ports = PortKeeper(state / "ports.json", host, self._mqtt.root)
         self._link = DaemonLink(config.paths.control_socket)
+        self._carrier = Carrier(self._mqtt, host, self._link, state)
         self._health = Health(f"{self._mqtt.host}:{self._mqtt.port}")
         self._window = Window()
         self._acknowledged_before = 0
@@ -152,6 +156,7 @@ class Publisher:
             self._ports_forever(outbox),
             self._metrics_forever(outbox),
             self._wait_for_silence(),
+            *self._carrier.works(broker, outbox),
         ]
 
     async def _farewell(self, outbox: Outbox) -> None:
@@ -175,6 +180,7 @@ class Publisher:
                     for entry in entries:
                         await outbox.event(entry)
                         self._ports.heard(entry["kind"])
+                        self._carrier.told(entry["kind"])
                     if entries:
                         names = advanced(names, entries[-1]["id"])
                         await self._pace(len(entries))
@@ -257,6 +263,7 @@ class Publisher:
     def _told(self) -> dict[str, Any]:
         cursor = self._cursor.names[0] if self._cursor.names else ""
         self._health.problems["disk"] = self._cursor.problem or ""
+        self._health.problems |= self._carrier.problems(time.monotonic_ns())
         return self._health.report(
             cursor,
             self._acknowledged_before + self._window.acknowledged,
