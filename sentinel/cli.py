@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `tapsentinel`: its words, and who carries them out.
 
-Exit codes: 0 done, 1 refused or not found, 2 usage, 3 no daemon. Text goes to
+Exit codes: 0 done, 1 refused or not found, 2 usage, 3 no daemon or no answer. Text goes to
 stdout, complaints to stderr. What a command needs is imported when it is run:
 a listing must answer at once, on a host in trouble too.
 """
@@ -15,18 +15,19 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
+from sentinel.cli_output import be_printable, complain, out, out_json, terminal_columns
 from sentinel.cli_parser import parse
 from sentinel.errors import (
     ConfigError,
     ControlError,
+    NoAnswerError,
     NoDaemonError,
     NotArmedError,
     ProtocolError,
     TapsentinelError,
 )
-from sentinel.terminal import harmless, harmless_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from sentinel.cli_client import Client
     from sentinel.cli_paths import Paths
     from sentinel.cli_text import Style
+    from sentinel.config import Config
 
 DONE, REFUSED, USAGE, NO_DAEMON = 0, 1, 2, 3
 
@@ -47,7 +49,7 @@ _NO_DAEMON_HINT = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     args = parse(argv)
-    _be_printable()
+    be_printable()
     try:
         code = _RUN[args.command](args)
         sys.stdout.flush()
@@ -58,15 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except TapsentinelError as error:
-        _complain(str(error))
+        complain(str(error))
         if isinstance(error, NoDaemonError):
-            _complain(_NO_DAEMON_HINT)
+            complain(_NO_DAEMON_HINT)
         return _code_for(error)
     return code
 
 
 def _code_for(error: TapsentinelError) -> int:
-    if isinstance(error, NoDaemonError | NotArmedError):
+    if isinstance(error, NoDaemonError | NotArmedError | NoAnswerError):
         return NO_DAEMON
     if isinstance(error, ConfigError | ProtocolError):
         return USAGE
@@ -81,11 +83,9 @@ def _daemon(args: argparse.Namespace) -> int:
 
 
 def _mqtt(args: argparse.Namespace) -> int:
-    from sentinel.config import parse_config
     from sentinel.mqtt.command import run
 
-    text, file = _config_text(args)
-    return run(parse_config(text or "", file), file)
+    return run(*_whole_config(args))
 
 
 def _status(args: argparse.Namespace) -> int:
@@ -93,7 +93,7 @@ def _status(args: argparse.Namespace) -> int:
     if not args.json:
         from sentinel.cli_status import status_lines
 
-        _out(status_lines(result, time.time_ns(), _style()))
+        out(status_lines(result, time.time_ns(), _style()))
     return DONE
 
 
@@ -102,7 +102,7 @@ def _ports(args: argparse.Namespace) -> int:
     if not args.json:
         from sentinel.cli_ports import ports_lines
 
-        _out(ports_lines(result, time.time_ns(), _style()))
+        out(ports_lines(result, time.time_ns(), _style()))
     return DONE
 
 
@@ -112,8 +112,8 @@ def _show(args: argparse.Namespace) -> int:
         from sentinel.cli_ladder import paper_for
         from sentinel.cli_ports import show_lines
 
-        paper = paper_for(_terminal_columns(), sys.stdout.encoding)
-        _out(show_lines(result, time.time_ns(), _style(), args.verbose, paper=paper))
+        paper = paper_for(terminal_columns(), sys.stdout.encoding)
+        out(show_lines(result, time.time_ns(), _style(), args.verbose, paper=paper))
     return DONE
 
 
@@ -124,12 +124,12 @@ def _dhcp(args: argparse.Namespace) -> int:
     from sentinel.cli_dhcp import exchanges_lines, leases_lines
 
     if args.port is None:
-        _out(leases_lines(result, _style()))
+        out(leases_lines(result, _style()))
     else:
         from sentinel.cli_ladder import paper_for
 
-        paper = paper_for(_terminal_columns(), sys.stdout.encoding)
-        _out(exchanges_lines(result, time.time_ns(), _style(), paper))
+        paper = paper_for(terminal_columns(), sys.stdout.encoding)
+        out(exchanges_lines(result, time.time_ns(), _style(), paper))
     return DONE
 
 
@@ -139,7 +139,7 @@ def _audit(args: argparse.Namespace) -> int:
         from sentinel.cli_audit import audit_lines
 
         now_ns, encoding = time.time_ns(), sys.stdout.encoding
-        _out(audit_lines(result, now_ns, _style(), _terminal_columns(), encoding))
+        out(audit_lines(result, now_ns, _style(), terminal_columns(), encoding))
     return DONE
 
 
@@ -155,28 +155,26 @@ def _incidents(args: argparse.Namespace) -> int:
     if not args.json:
         from sentinel.cli_incidents import incidents_lines
 
-        _out(incidents_lines(result, _style(), args.verbose))
+        out(incidents_lines(result, _style(), args.verbose))
     return DONE
 
 
 def _watch_fleet(args: argparse.Namespace) -> int:
     from sentinel.cli_incidents import event_line
     from sentinel.cli_text import clip
-    from sentinel.config import parse_config
     from sentinel.mqtt.fleet import follow
 
     style = _style()
 
     def told(entry: dict[str, Any]) -> None:
         if args.json:
-            _out_json(json.dumps(entry).encode())
+            out_json(json.dumps(entry).encode())
         else:
-            _out([f"{style.paint('bold', clip(entry.get('host'), 60))} {event_line(entry, style)}"])
+            out([f"{style.paint('bold', clip(entry.get('host'), 60))} {event_line(entry, style)}"])
         sys.stdout.flush()
 
-    text, file = _config_text(args)
     with contextlib.suppress(KeyboardInterrupt):
-        follow(parse_config(text or "", file), file, told, _complain)
+        follow(*_whole_config(args), told, complain)
     return DONE
 
 
@@ -190,19 +188,21 @@ def _watch(args: argparse.Namespace) -> int:
         with _connect(args, _paths(args, thorough=not args.json)) as client:
             for event in client.watch(args.after):
                 if args.json:
-                    _out_json(event)
+                    out_json(event)
                 else:
-                    _out([event_line(_decoded(event), style)])
+                    out([event_line(_decoded(event), style)])
                 sys.stdout.flush()
     except KeyboardInterrupt:
         return DONE
-    _complain("the daemon has ended the watch: it stops, or nothing was read for too long")
+    complain("the daemon has ended the watch: it stops, or nothing was read for too long")
     return NO_DAEMON
 
 
 def _order(args: argparse.Namespace) -> int:
-    paths = _paths(args, thorough=not args.json)
     hold_ns = getattr(args, "hold_ns", None)
+    if args.on is not None:
+        return _order_done(args, _from_afar(args, args.port, hold_ns, args.reason))
+    paths = _paths(args, thorough=not args.json)
     try:
         with _connect(args, paths) as client:
             document = client.ask(args.command, port=args.port, for_ns=hold_ns, reason=args.reason)
@@ -212,17 +212,21 @@ def _order(args: argparse.Namespace) -> int:
         done = order_directly(
             Order(args.command, args.port, hold_ns, args.reason), paths.bpffs_dir, absent
         )
-        _complain(f"{absent}: the kernel was told directly, and the next daemon journals it")
+        complain(f"{absent}: the kernel was told directly, and the next daemon journals it")
         document = json.dumps(done).encode()
+    return _order_done(args, document)
+
+
+def _order_done(args: argparse.Namespace, document: bytes) -> int:
     if args.json:
-        _out_json(document)
+        out_json(document)
         return DONE
     from sentinel.cli_ports import order_lines
 
     result = _decoded(document)
-    _out(order_lines(args.command, result, time.time_ns(), _style()))
+    out(order_lines(args.command, result, time.time_ns(), _style()))
     if result.get("daemon") and not result.get("journaled"):
-        _complain("done in the kernel, but not on disk yet: see the journal in `status`")
+        complain("done in the kernel, but not on disk yet: see the journal in `status`")
     return DONE
 
 
@@ -231,9 +235,9 @@ def _reload(args: argparse.Namespace) -> int:
 
     document = ask_reload(args.config)
     if args.json:
-        _out_json(document)
+        out_json(document)
     else:
-        _out(reload_lines(_decoded(document), _style()))
+        out(reload_lines(_decoded(document), _style()))
     return DONE
 
 
@@ -249,14 +253,14 @@ def _config_check(args: argparse.Namespace) -> int:
     except ConfigError as error:
         if args.json:
             bad = {"ok": False, "file": error.file, "key": error.key, "problem": error.problem}
-            _out_json(json.dumps(bad).encode())
-        _complain(str(error))
+            out_json(json.dumps(bad).encode())
+        complain(str(error))
         return REFUSED
     if args.json:
-        _out_json(json.dumps({"ok": True, "file": file, **summary(config)}).encode())
+        out_json(json.dumps({"ok": True, "file": file, **summary(config)}).encode())
     else:
         there = "" if text is not None else " does not exist: the defaults hold"
-        _out([f"ok: {file}{there}", *summary_lines(config)])
+        out([f"ok: {file}{there}", *summary_lines(config)])
     return DONE
 
 
@@ -266,9 +270,9 @@ def _doctor(args: argparse.Namespace) -> int:
     text, file = _config_text(args)
     findings = examine(text or "", file)
     if args.json:
-        _out_json(findings_json(findings))
+        out_json(findings_json(findings))
     else:
-        _out(finding_lines(findings, _style()))
+        out(finding_lines(findings, _style()))
     return REFUSED if any(finding.level == "fail" for finding in findings) else DONE
 
 
@@ -280,20 +284,33 @@ def _disarm(args: argparse.Namespace) -> int:
     root = _paths(args, thorough=not args.json).bpffs_dir
     devices = disarm(Path(root))
     if args.json:
-        _out_json(json.dumps({"pins": root, "devices": devices}).encode())
+        out_json(json.dumps({"pins": root, "devices": devices}).encode())
     else:
-        _out([f"the guard of {devices} devices is out of the kernel; its pins in {root} are gone"])
+        out([f"the guard of {devices} devices is out of the kernel; its pins in {root} are gone"])
     return DONE
 
 
 def _asked(args: argparse.Namespace, op: str, **members: object) -> Any:
     """The daemon's result, decoded; with --json it is printed as it came instead."""
-    with _connect(args, _paths(args, thorough=not args.json)) as client:
-        document = client.ask(op, **members)
+    if getattr(args, "on", None) is not None:
+        document = _from_afar(args)
+    else:
+        with _connect(args, _paths(args, thorough=not args.json)) as client:
+            document = client.ask(op, **members)
     if args.json:
-        _out_json(document)
+        out_json(document)
         return None
     return _decoded(document)
+
+
+def _from_afar(
+    args: argparse.Namespace, port: str = "", hold_ns: int | None = None, reason: str = ""
+) -> bytes:
+    """The result of another host's daemon, through the broker."""
+    from sentinel.mqtt.order_client import Ask, order
+
+    whom = (args.on, args.principal, args.key, args.wait)
+    return order(*_whole_config(args), Ask(args.command, *whom, port, hold_ns, reason))
 
 
 def _decoded(document: bytes) -> Any:
@@ -327,8 +344,16 @@ def _paths(args: argparse.Namespace, thorough: bool) -> Paths:
 
         paths = checked_paths(text, file)
     if paths.complaint is not None:
-        _complain(str(paths.complaint))
+        complain(str(paths.complaint))
     return paths
+
+
+def _whole_config(args: argparse.Namespace) -> tuple[Config, str]:
+    """The configuration and the name of its file."""
+    from sentinel.config import parse_config
+
+    text, file = _config_text(args)
+    return parse_config(text or "", file), file
 
 
 def _config_text(args: argparse.Namespace) -> tuple[str | None, str]:
@@ -346,35 +371,6 @@ def _style() -> Style:
     from sentinel.cli_text import style_for
 
     return style_for(sys.stdout.isatty())
-
-
-def _terminal_columns() -> int | None:
-    """How wide the terminal is; None where stdout is none."""
-    try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
-    except (OSError, ValueError):
-        return None
-
-
-def _out(lines: Iterable[str]) -> None:
-    for line in lines:
-        sys.stdout.write(line + "\n")
-
-
-def _out_json(document: bytes) -> None:
-    sys.stdout.buffer.write(harmless_json(document) + b"\n")
-
-
-def _complain(message: str) -> None:
-    sys.stderr.write(f"tapsentinel: {harmless(message)}\n")
-
-
-def _be_printable() -> None:
-    """Names that the terminal's encoding lacks are escaped, not fatal."""
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="backslashreplace")
 
 
 _RUN: dict[str, Callable[[argparse.Namespace], int]] = {

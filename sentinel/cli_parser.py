@@ -7,16 +7,23 @@ import argparse
 from collections.abc import Sequence
 
 from sentinel import __version__
-from sentinel.durations import parse_duration
+from sentinel.durations import MINUTE_NS, SECOND_NS, parse_duration
 
-EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 usage, 3 no daemon"
+EXIT_CODES = "exit codes: 0 done, 1 refused or not found, 2 usage, 3 no daemon or no answer"
 
+_DEFAULT_WAIT_NS = 15 * SECOND_NS
+_SHORTEST_WAIT_NS, _LONGEST_WAIT_NS = SECOND_NS, 5 * MINUTE_NS
 _MAX_INCIDENTS = 1000  # protocol.MAX_INCIDENTS, without importing what validates requests
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command and its members; ends the process with code 2 for a wrong usage."""
-    return _grammar().parse_args(argv)
+    parser = _grammar()
+    args = parser.parse_args(argv)
+    wrong = _wrong_afar(args)
+    if wrong:
+        parser.error(wrong)
+    return args
 
 
 def _grammar() -> argparse.ArgumentParser:
@@ -35,7 +42,8 @@ def _grammar() -> argparse.ArgumentParser:
     _command(
         commands, "mqtt", "publish the events to the MQTT broker, in the foreground", json=False
     )
-    _command(commands, "status", "how the guard is doing, what is wrong first")
+    status = _command(commands, "status", "how the guard is doing, what is wrong first")
+    _takes_afar(status)
     _command(commands, "ports", "every port and uplink with its counters")
 
     show = _command(commands, "show", "everything about one port")
@@ -71,10 +79,12 @@ def _grammar() -> argparse.ArgumentParser:
         "--for", dest="hold_ns", type=_duration, metavar="1h", help="release it after this"
     )
     _takes_reason(quarantine)
+    _takes_afar(quarantine)
 
     release = _command(commands, "release", "end a port's quarantine")
     release.add_argument("port", metavar="PORT")
     _takes_reason(release)
+    _takes_afar(release)
 
     _command(commands, "reload", "have the daemon read its configuration anew, without a gap")
 
@@ -133,6 +143,30 @@ def _takes_verbose(parser: argparse.ArgumentParser) -> None:
 
 def _takes_reason(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="", metavar="TEXT", help="why, for the journal")
+
+
+def _takes_afar(parser: argparse.ArgumentParser) -> None:
+    afar = parser.add_argument_group("another host, through the MQTT broker")
+    afar.add_argument("--on", metavar="HOST", help="that host, as its topics call it")
+    afar.add_argument("--key", metavar="FILE", help="private key to sign with (Ed25519, PEM)")
+    afar.add_argument("--as", dest="principal", metavar="NAME", help="whose key it is there")
+    afar.add_argument(
+        "--wait", type=_duration, metavar="15s", help="how long for an answer (15s; at most 5m)"
+    )
+
+
+def _wrong_afar(args: argparse.Namespace) -> str:
+    """What is wrong with the words of an order to another host; empty: nothing."""
+    given = {name: getattr(args, name, None) for name in ("on", "key", "principal", "wait")}
+    if given["on"] is None:
+        return "--key, --as and --wait are for --on HOST" if any(given.values()) else ""
+    if not (given["on"] and given["key"] and given["principal"]):
+        return "--on HOST needs --key FILE and --as NAME: orders from afar are signed"
+    if args.wait is None:
+        args.wait = _DEFAULT_WAIT_NS
+    if not _SHORTEST_WAIT_NS <= args.wait <= _LONGEST_WAIT_NS:
+        return "--wait is from 1s to 5m"
+    return ""
 
 
 def _duration(text: str) -> int:

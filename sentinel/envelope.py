@@ -17,6 +17,8 @@ REFUSED = "refused"
 NOT_FOUND = "not_found"
 USAGE = "usage"
 INTERNAL = "internal"
+NO_DAEMON = "no_daemon"
+"""Of an answer from afar alone: whoever carries orders there finds no daemon."""
 
 MAX_REQUEST_BYTES = 64 * 1024
 """A request line, its newline included."""

@@ -13,6 +13,7 @@
     │   ├── NoDaemonError    nobody answers
     │   └── ProtocolError    bytes that are no request or no answer
     ├── BrokerError          the MQTT broker, or what is needed to reach it
+    │   └── NoAnswerError    an order through it that nobody has answered
     └── RefusedError         an order that is not carried out
         └── UntrustedError   a signed message that is not what it says, or of nobody known
 
@@ -79,6 +80,10 @@ class ProtocolError(ControlError):
 
 class BrokerError(TapsentinelError):
     """The MQTT broker cannot be reached or refuses, or a file for it cannot be read."""
+
+
+class NoAnswerError(BrokerError):
+    """An order to another host that nobody has answered in time."""
 
 
 class RefusedError(TapsentinelError):

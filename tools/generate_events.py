@@ -14,16 +14,23 @@ from typing import Any
 import msgspec
 import orjson
 
-from sentinel import __version__, event_bodies
+from sentinel import __version__, event_bodies, signed
 from sentinel.cloud_event import CONTENT_TYPE, SPEC_VERSION, TYPE_PREFIX, schema_of
 from sentinel.event import VERSION
 from sentinel.event_gate import STANDS_FOR
+from sentinel.fleet.notice import NoticePayload
 from sentinel.mqtt import documents, topics
+from sentinel.orders.order import OrderPayload
 from sentinel.vm import VmIdentity
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "events"
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 DEFINITIONS = "#/$defs/{name}"
+RETAINED = ("status", "ports", "notices")
+SIGNED: dict[str, tuple[type, bytes, str]] = {
+    "order": (OrderPayload, signed.ORDER_DOMAIN, "an order, signed"),
+    "notice": (NoticePayload, signed.NOTICE_DOMAIN, "a notice, signed"),
+}
 Schema = dict[str, Any]
 
 ENVELOPE_TEXTS = {
@@ -99,6 +106,38 @@ def document_schema(name: str, kind: type) -> Schema:
     return {"$schema": DIALECT, "title": name, **reference, "$defs": definitions}
 
 
+def signed_schema(name: str, payload: type) -> Schema:
+    """The schema of a signed message: its payload is a text that is JSON."""
+    reference, definitions = component(payload)
+    longest = signed.MAX_NAME_CHARACTERS
+    members: dict[str, Schema] = {
+        "by": {
+            "type": "string", "minLength": 1, "maxLength": longest, "description": "who signed it"
+        },
+        "payload": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": reference,
+        },
+        "signature": {
+            "type": "string",
+            "contentEncoding": "base64",
+            "description": "Ed25519 (RFC 8032) over DOMAIN and the payload's bytes; DOMAIN is the "
+            f"line `{SIGNED[name][1].decode().strip()}` with its newline",
+        },
+    }  # fmt: skip
+    return {
+        "$schema": DIALECT,
+        "title": name,
+        "description": f"at most {signed.MAX_MESSAGE_BYTES} bytes",
+        "type": "object",
+        "properties": members,
+        "required": sorted(members),
+        "additionalProperties": False,
+        "$defs": definitions,
+    }
+
+
 def asyncapi() -> Schema:
     """The AsyncAPI document: which topic carries what."""
     channels: Schema = {}
@@ -107,7 +146,14 @@ def asyncapi() -> Schema:
     host = {"host": {"description": "the host, percent-encoded where MQTT forbids a character"}}
     port = {"port": {"description": "the device's name, encoded likewise"}}
 
-    def add(name: str, address: str, text: str, parameters: Schema, names: list[str]) -> None:
+    def add(
+        name: str,
+        address: str,
+        text: str,
+        parameters: Schema,
+        names: list[str],
+        actions: tuple[str, ...] = ("send",),
+    ) -> None:
         refs = {each: {"$ref": f"#/components/messages/{each}"} for each in names}
         channels[name] = {
             "address": address,
@@ -115,11 +161,12 @@ def asyncapi() -> Schema:
             "parameters": parameters,
             "messages": refs,
         }
-        operations[f"send_{name}"] = {
-            "action": "send",
-            "channel": {"$ref": f"#/channels/{name}"},
-            "bindings": {"mqtt": {"qos": 1, "retain": name in ("status", "ports")}},
-        }
+        for action in actions:
+            operations[f"{action}_{name}"] = {
+                "action": action,
+                "channel": {"$ref": f"#/channels/{name}"},
+                "bindings": {"mqtt": {"qos": 1, "retain": name in RETAINED}},
+            }
 
     for kind in event_bodies.BODIES:
         name = kind.replace(".", "_")
@@ -144,6 +191,39 @@ def asyncapi() -> Schema:
         ["port"],
     )
     add("metrics", topics.metrics("{host}"), "a summary at an interval", host, ["metrics"])
+    for name, (_, _, text) in SIGNED.items():
+        messages[name] = {
+            "title": text,
+            "contentType": "application/json",
+            "payload": {"$ref": f"./{name}.signed.json"},
+        }
+    whose = {**host, "principal": {"description": "who signs the order, encoded likewise"}}
+    add(
+        "orders",
+        topics.order("{host}", "{principal}"),
+        "orders, where mqtt.orders is enabled: MQTT 5, not retained, with a response topic below "
+        "the channel of answers, and correlation data",
+        whose,
+        ["order"],
+        ("receive",),
+    )
+    own = {"own": {"description": "whatever the sender of the order chose"}}
+    add(
+        "answers",
+        f"{topics.answers('{host}')}/{{principal}}/{{own}}",
+        "the answer to an order, with its correlation data",
+        {**whose, **own},
+        ["answer"],
+    )
+    operations["receive_orders"]["reply"] = {"channel": {"$ref": "#/channels/answers"}}
+    add(
+        "notices",
+        topics.notice("{host}", "{id}"),
+        "what a host learnt of a guest, retained until it expires; empty when it is over",
+        {**host, "id": {"description": "the notice's own"}},
+        ["notice"],
+        ("send", "receive"),
+    )
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -165,6 +245,7 @@ def render() -> dict[str, bytes]:
     schemas |= {
         name: document_schema(name, kind) for name, (kind, _) in documents.DOCUMENTS.items()
     }
+    schemas |= {f"{name}.signed": signed_schema(name, SIGNED[name][0]) for name in SIGNED}
     files = {f"{name}.json": schema for name, schema in schemas.items()}
     files["asyncapi.json"] = asyncapi()
     options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE

@@ -19,13 +19,20 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import aiomqtt
-from paho.mqtt.client import MQTT_CLEAN_START_FIRST_ONLY, Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import (
+    MQTT_CLEAN_START_FIRST_ONLY,
+    Client,
+    ConnectFlags,
+    DisconnectFlags,
+    MQTTMessage,
+)
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from sentinel.cloud_event import CONTENT_TYPE
+from sentinel.mqtt.incoming import Incoming
 
 DEFAULT_RECEIVE_MAXIMUM: Final = 65_535
 """MQTT 5.0 §3.2.2.3.3; 3.1.1 has no word for it."""
@@ -34,6 +41,10 @@ REFUSED: Final = 0x80
 """From here on a reason is a refusal (MQTT 5.0 §2.4)."""
 LARGEST_WRITE_BYTES: Final = 16 * 1024
 """What a TLS record holds (RFC 8446 §5.1)."""
+RECEIVE_MAXIMUM: Final = 64
+"""Messages that a broker may send us before we acknowledge one."""
+LARGEST_INCOMING_BYTES: Final = 64 * 1024
+"""A broker keeps what is larger to itself (MQTT 5.0 §3.1.2.11.4)."""
 Acknowledged = Callable[[int, str | None], None]
 """Called with a message identifier, and why the broker refused, if it did."""
 
@@ -83,11 +94,24 @@ def _event_properties() -> Properties:
     return _Packed(given)
 
 
+def _connect_properties(largest_incoming_bytes: int) -> Properties:
+    given = Properties(PacketTypes.CONNECT)
+    given.ReceiveMaximum = RECEIVE_MAXIMUM
+    given.MaximumPacketSize = largest_incoming_bytes
+    return given
+
+
 class Broker(aiomqtt.Client):
     """A connection, as a context; what it tells of acknowledgements goes to a callback."""
 
     def __init__(
-        self, account: Account, will: aiomqtt.Will, acknowledged: Acknowledged, *, is_v5: bool
+        self,
+        account: Account,
+        will: aiomqtt.Will | None,
+        acknowledged: Acknowledged,
+        *,
+        is_v5: bool,
+        largest_incoming_bytes: int = LARGEST_INCOMING_BYTES,
     ) -> None:
         self._heard = _Heard()
         logger = logging.Logger("mqtt", logging.WARNING)
@@ -107,10 +131,9 @@ class Broker(aiomqtt.Client):
             max_inflight_messages=0,
             # A window of small messages would otherwise wait for delayed acknowledgements.
             socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
-            max_queued_incoming_messages=1000,
+            properties=_connect_properties(largest_incoming_bytes) if is_v5 else None,
             logger=logger,
         )
-        self.pending_calls_threshold = 100
         self._handle_rest = self._client._handle_pubackcomp
         self._client._handle_pubackcomp = self._handle_puback  # type: ignore[method-assign]
         self.is_v5 = is_v5
@@ -118,6 +141,9 @@ class Broker(aiomqtt.Client):
         self.largest_packet_bytes: int | None = None
         self._acknowledged = acknowledged
         self._under_way: set[int] = set()
+        self._asked: dict[int, asyncio.Future[ReasonCode]] = {}
+        self.heard: Callable[[Incoming], None] | None = None
+        """Called with each message that comes; None: nobody listens."""
         self._properties_of_events = _event_properties() if is_v5 else None
 
     @property
@@ -144,6 +170,32 @@ class Broker(aiomqtt.Client):
 
         # The first packet is registered by the thread that connects.
         self._loop.call_soon_threadsafe(self._loop.add_writer, sock.fileno(), write)
+
+    async def tell(
+        self,
+        topic: str,
+        payload: bytes,
+        timeout_s: float,
+        *,
+        retain: bool,
+        properties: Properties | None = None,
+    ) -> ReasonCode:
+        """Publish with QoS 1 and wait for what the broker says to it.
+
+        Raises aiomqtt.MqttError.
+        """
+        info = self._client.publish(topic, payload, 1, retain, properties)
+        if info.rc:
+            raise aiomqtt.MqttCodeError(info.rc, self.complaint or "the connection is lost")
+        answered: asyncio.Future[ReasonCode] = asyncio.get_running_loop().create_future()
+        self._asked[info.mid] = answered
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await answered
+        except TimeoutError:
+            raise aiomqtt.MqttError(f"not acknowledged for {timeout_s:g} s") from None
+        finally:
+            del self._asked[info.mid]
 
     async def lost(self) -> None:
         """Wait until the connection ends; raises why, as aiomqtt.MqttError."""
@@ -208,17 +260,35 @@ class Broker(aiomqtt.Client):
 
     def _on_publish(
         self,
-        client: Client,
-        userdata: Any,
+        _client: Client,
+        _userdata: Any,
         mid: int,
         reason_code: ReasonCode,
-        properties: Properties,
+        _properties: Properties,
     ) -> None:
-        if mid not in self._under_way:
-            super()._on_publish(client, userdata, mid, reason_code, properties)
+        if mid in self._under_way:
+            self._under_way.discard(mid)
+            self._acknowledged(mid, str(reason_code) if reason_code.is_failure else None)
+        elif (asked := self._asked.get(mid)) is not None and not asked.done():
+            asked.set_result(reason_code)
+
+    def _on_message(self, _client: Client, _userdata: Any, message: MQTTMessage) -> None:
+        if self.heard is None:
             return
-        self._under_way.discard(mid)
-        self._acknowledged(mid, str(reason_code) if reason_code.is_failure else None)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            return
+        given = message.properties
+        self.heard(
+            Incoming(
+                topic,
+                bytes(message.payload),
+                bool(message.retain),
+                getattr(given, "ResponseTopic", None),
+                getattr(given, "CorrelationData", None),
+            )
+        )
 
 
 def _join(waiting: deque[Any]) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from sentinel.config import Config
 from sentinel.errors import BrokerError, ConfigError
 from sentinel.mqtt.cursor import CursorFile
-from sentinel.mqtt.port_keeper import PortKeeper
 from sentinel.mqtt.publisher import Publisher
 from sentinel.mqtt.settings import become
 
@@ -53,5 +52,4 @@ def run(config: Config, config_file: str) -> int:
 
 
 async def _publish(config: Config, file: Path, host: str, cursor: CursorFile, state: Path) -> None:
-    ports = PortKeeper(state / "ports.json", host, config.mqtt.root)
-    await Publisher(config, file, host, cursor, ports).run()
+    await Publisher(config, file, host, cursor, state).run()

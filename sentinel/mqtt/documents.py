@@ -65,10 +65,35 @@ class MetricsDocument:
     problems: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerError:
+    """Why an order was not carried out."""
+
+    code: Literal["refused", "not_found", "usage", "internal", "no_daemon"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerDocument:
+    """The answer to an order, with the correlation data of the order; not signed."""
+
+    version: int
+    id: str | None
+    """The order's own; null: it could not be read."""
+    host: str
+    time: str
+    repeated: bool
+    """The order was answered before, and nothing was done again."""
+    result: Any = None
+    """As the command's `--json` has it."""
+    error: AnswerError | None = None
+
+
 DOCUMENTS: Final[dict[str, tuple[type, str]]] = {
     "status": (StatusDocument, "whether a host's publisher is there"),
     "port": (PortDocument, "a port's state"),
     "metrics": (MetricsDocument, "a summary of a host"),
+    "answer": (AnswerDocument, "the answer to an order"),
 }
 
 _PORT_MEMBERS: Final = (

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import aiomqtt
 import orjson
+from paho.mqtt.properties import Properties
 
 from sentinel.cloud_event import envelope_of
 from sentinel.errors import BrokerError
@@ -81,9 +82,17 @@ class Outbox:
         self._window.sent(mid, entry["id"], time.monotonic_ns())
 
     async def document(
-        self, topic: str, payload: bytes, timeout_s: float, *, retain: bool = True
-    ) -> None:
+        self,
+        topic: str,
+        payload: bytes,
+        timeout_s: float,
+        *,
+        retain: bool = True,
+        properties: Properties | None = None,
+    ) -> str | None:
         """Publish a document and wait, at most `timeout_s`, until the broker has it.
+
+        Returns why the broker refused it, if it did.
 
         One that is too large for the broker is left out: it is not the log.
         """
@@ -91,7 +100,7 @@ class Outbox:
             self._problems["size"] = (
                 f"{topic} has {len(payload)} bytes, too many for the broker, and is left out"
             )
-            return
+            return "too large"
         self._waiting += 1
         try:
             while len(self._window) >= self._limit:
@@ -101,10 +110,13 @@ class Outbox:
         began_ns = time.monotonic_ns()
         self._window.begun(began_ns)
         try:
-            await self._broker.publish(topic, payload, qos=1, retain=retain, timeout=timeout_s)
+            reason = await self._broker.tell(
+                topic, payload, timeout_s, retain=retain, properties=properties
+            )
         finally:
             self._window.ended(began_ns)
             self._moved.set()
+        return str(reason) if reason.is_failure else None
 
     async def emptied(self) -> None:
         """Wait until every event that was sent is acknowledged."""

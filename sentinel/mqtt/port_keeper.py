@@ -13,12 +13,12 @@ import orjson
 
 from sentinel.mqtt import documents, topics
 from sentinel.mqtt.port_states import PortStates
+from sentinel.mqtt.retained_list import RetainedList
 
 SOONEST_S: Final = 1.0
 """Between two looks, however much happens."""
 CHANGING: Final = ("port.", "guard.", "quarantine.")
 """Kinds of events after which a port's state may be another."""
-LARGEST_LIST_BYTES: Final = 16 << 20
 
 
 class PortKeeper:
@@ -29,13 +29,16 @@ class PortKeeper:
     """
 
     def __init__(self, path: Path, host: str, root: str) -> None:
-        self.problem = ""
-        """Why the list is not kept; empty: it is."""
-        self._path = path
         self._host = host
         self._root = root
-        self._states = PortStates(self._listed())
+        self._list = RetainedList(path, topics.base(host, root) + "/ports/")
+        self._states = PortStates(self._list.read())
         self._wake = asyncio.Event()
+
+    @property
+    def problem(self) -> str:
+        """Why the list is not kept; empty: it is."""
+        return self._list.problem
 
     def begin(self) -> None:
         """A new connection: everything is told again."""
@@ -63,30 +66,11 @@ class PortKeeper:
         }
         changes = self._states.changes(wanted)
         if self._states.planned(changes) or self.problem:
-            self._write()
+            self._list.write(self._states.topics)
         return changes
 
     def told(self, topic: str, state: bytes) -> None:
         """The broker has a state, or has it no more."""
         self._states.told(topic, state)
         if not state:
-            self._write()
-
-    def _listed(self) -> list[str]:
-        try:
-            with self._path.open("rb") as file:
-                found = orjson.loads(file.read(LARGEST_LIST_BYTES))
-        except (OSError, orjson.JSONDecodeError):
-            return []
-        mine = topics.base(self._host, self._root) + "/ports/"
-        return [one for one in found if isinstance(one, str) and one.startswith(mine)]
-
-    def _write(self) -> None:
-        new = self._path.with_suffix(".new")
-        try:
-            new.write_bytes(orjson.dumps(self._states.topics))
-            new.replace(self._path)
-        except OSError as error:
-            self.problem = f"{self._path} cannot be written ({error.strerror})"
-        else:
-            self.problem = ""
+            self._list.write(self._states.topics)

@@ -28,6 +28,7 @@ from sentinel.errors import BrokerError, ConfigError, TapsentinelError
 from sentinel.event import Kind
 from sentinel.mqtt import documents, topics
 from sentinel.mqtt.backoff import Backoff
+from sentinel.mqtt.carry import Carrier
 from sentinel.mqtt.client import Broker
 from sentinel.mqtt.cursor import CursorFile, advanced
 from sentinel.mqtt.explain import clip, explain, wants_older
@@ -53,14 +54,15 @@ class Publisher:
     """One host's publisher."""
 
     def __init__(
-        self, config: Config, file: Path, host: str, cursor: CursorFile, ports: PortKeeper
+        self, config: Config, file: Path, host: str, cursor: CursorFile, state: Path
     ) -> None:
-        """`file` is where the configuration came from."""
-        self._config, self._file = config, file
+        """`file` is where the configuration came from, `state` the directory of what it keeps."""
+        self._config, self._file, self._state = config, file, state
         self._host = host
         self._cursor = cursor
-        self._ports = ports
+        self._ports = PortKeeper(state / "ports.json", host, config.mqtt.root)
         self._link = DaemonLink(config.paths.control_socket)
+        self._carrier = Carrier(config.mqtt, host, self._link, state)
         self._health = Health(f"{config.mqtt.host}:{config.mqtt.port}")
         self._window = Window()
         self._acknowledged_before = 0
@@ -181,6 +183,8 @@ class Publisher:
             if outbox is not None:
                 outbox.acknowledged(mid, refusal)
 
+        if self._carrier.mqtt is not self._mqtt:
+            self._carrier = Carrier(self._mqtt, self._host, self._link, self._state)
         async with Broker(account, will, acknowledged, is_v5=self._is_v5) as broker:
             outbox = Outbox(
                 broker,
@@ -219,6 +223,7 @@ class Publisher:
             self._ports_forever(outbox),
             self._metrics_forever(outbox),
             self._wait_for_silence(),
+            *self._carrier.works(broker, outbox),
         ]
 
     async def _farewell(self, outbox: Outbox) -> None:
@@ -245,6 +250,7 @@ class Publisher:
                     for entry in entries:
                         await outbox.event(entry)
                         self._ports.heard(entry["kind"])
+                        self._carrier.told(entry["kind"])
                         if entry["kind"] == Kind.LOG_GAP:
                             self._skipped(entry["body"])
                     if entries:
@@ -346,6 +352,7 @@ class Publisher:
     def _told(self) -> dict[str, Any]:
         cursor = self._cursor.names[0] if self._cursor.names else ""
         self._health.problems["disk"] = self._cursor.problem or ""
+        self._health.problems |= self._carrier.problems(time.monotonic_ns())
         return self._health.report(
             cursor,
             self._acknowledged_before + self._window.acknowledged,

@@ -49,3 +49,28 @@ def event(host: str, kind: str, root: str = ROOT) -> str:
 def port(host: str, name: str, root: str = ROOT) -> str:
     """A port's state, retained."""
     return f"{base(host, root)}/ports/{level(name)}"
+
+
+def order(host: str, principal: str, root: str = ROOT) -> str:
+    """A principal's orders to a host."""
+    return f"{base(host, root)}/orders/{level(principal)}"
+
+
+def answers(host: str, root: str = ROOT) -> str:
+    """What a host's answers to orders are below; the principal is the next level."""
+    return f"{base(host, root)}/answers"
+
+
+def notice(host: str, name: str, root: str = ROOT) -> str:
+    """One of a host's notices to the fleet, retained."""
+    return f"{base(host, root)}/notices/{level(name)}"
+
+
+def orders_filter(host: str, root: str = ROOT) -> str:
+    """What a host subscribes to for its orders."""
+    return f"{base(host, root)}/orders/+"
+
+
+def notices_filter(root: str = ROOT) -> str:
+    """What a host subscribes to for the notices of all."""
+    return f"{root}/+/notices/+"

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator
 
 LOOPBACK = "127.0.0.1"
-CONNECT, PUBACK = 1, 4
+CONNECT, PUBLISH, PUBACK, SUBACK = 1, 3, 4, 9
 """Types of control packets (MQTT 5.0 §2.1.2)."""
 REFUSES_V5 = b"\x20\x02\x00\x01"
 """CONNACK of 3.1.1: unacceptable protocol version (3.1.1 §3.2.2.3)."""

@@ -31,8 +31,12 @@ LISTENER = "listener"
 ACL = f"""
 user {PUBLISHER}
 topic write tapsentinel/{PUBLISHER}/#
+topic read tapsentinel/{PUBLISHER}/orders/+
+topic read tapsentinel/+/notices/+
 user {LISTENER}
 topic readwrite #
+pattern write tapsentinel/+/orders/%u
+pattern read tapsentinel/+/answers/%u/#
 """
 
 
@@ -64,7 +68,9 @@ class Mosquitto:
         (self.directory / "conf").write_text(
             "per_listener_settings true\n"
             f"persistence true\npersistence_location {self.directory}/\n"
-            "max_queued_messages 0\nlog_type error\nlog_type warning\nlog_type notice\n"
+            # As good as none; with 0, which means none, 2.0 ends the connection of who
+            # publishes without a right instead of refusing.
+            "max_queued_messages 10000000\nlog_type error\nlog_type warning\nlog_type notice\n"
             f"set_tcp_nodelay true\nuser root\n{extra}\n"
             # Without TLS and without a name, for what the tests put in between.
             f"listener {self.plain_port} {LOOPBACK}\nallow_anonymous true\n"
@@ -161,7 +167,12 @@ class Listener:
     """Subscribes with a session that outlives connections; remembers what comes, in order."""
 
     def __init__(
-        self, broker: Mosquitto, topic: str = "tapsentinel/#", *, lean: bool = False
+        self,
+        broker: Mosquitto,
+        topic: str = "tapsentinel/#",
+        *,
+        lean: bool = False,
+        name: str = LISTENER,
     ) -> None:
         """`lean`: of an event nothing is kept but its id, and nothing is acknowledged.
 
@@ -176,7 +187,7 @@ class Listener:
         self._topic = topic
         self._subscribed = threading.Event()
         self._connected = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, "listener", protocol=paho.MQTTv5)
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, name, protocol=paho.MQTTv5)
         certificate, key = broker.listener
         self._client.tls_set(str(broker.authority.certificate), str(certificate), str(key))
         self._client.max_inflight_messages_set(0)
@@ -206,6 +217,10 @@ class Listener:
         """Stop to listen."""
         self._client.disconnect()
         self._client.loop_stop()
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Say something oneself, and wait until the broker has it."""
+        self._client.publish(topic, payload, 1, retain).wait_for_publish(20)
 
     def on(self, ending: str) -> list[bytes]:
         """Payloads of topics with this ending."""
@@ -242,9 +257,9 @@ class Listener:
 
 
 @contextlib.contextmanager
-def listening(broker: Mosquitto, *, lean: bool = False) -> Iterator[Listener]:
-    """A listener that is gone afterwards."""
-    listener = Listener(broker, lean=lean)
+def listening(broker: Mosquitto, *, lean: bool = False, name: str = LISTENER) -> Iterator[Listener]:
+    """A listener that is gone afterwards; a second one needs a name of its own."""
+    listener = Listener(broker, lean=lean, name=name)
     try:
         yield listener
     finally:

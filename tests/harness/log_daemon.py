@@ -7,11 +7,15 @@ Takes lines from stdin: `ports NAME…` says which ports there are; `COUNT RATE`
 many events (at most so many a second, 0: at once) and answers with the number of the
 last, once they are on the disk or wait for one that is full. It can be killed at any
 moment.
+
+What is carried to it is written to `carried` in the directory, a line of JSON each, and
+believed; its own notices are those in the file `notices` there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +24,7 @@ from pathlib import Path
 from sentinel.control import ControlServer
 from sentinel.control_peer import user_uid
 from sentinel.effect import Log
+from sentinel.errors import RefusedError
 from sentinel.event import Event, Json
 from sentinel.journal import Journal
 from sentinel.protocol import Report
@@ -35,8 +40,9 @@ VM = VmIdentity(uuid="1f1f6c2a-65c0-4c39-b9c3-51d3b4f33d6d", name="web-1", sourc
 class LogDaemon(CannedDaemon):
     """Set answers, but for the log and the publisher."""
 
-    def __init__(self, scribe: Scribe) -> None:
+    def __init__(self, scribe: Scribe, directory: Path) -> None:
         super().__init__()
+        self._directory = directory
         self._scribe = scribe
         self._heard: Heard | None = None
         self._since_ns = time.time_ns()
@@ -57,6 +63,26 @@ class LogDaemon(CannedDaemon):
     async def report(self, report: Report) -> object:
         self._heard = Heard(report, time.time_ns())
         return {}
+
+    async def carried_order(self, message: str, via: str) -> object:
+        self._note("order", message, via)
+        order = json.loads(json.loads(message)["payload"])
+        if not isinstance(order, dict):
+            raise RefusedError("it is no order")
+        done = {"port": order["port"], "state": "watched"}
+        return {"version": 1, "id": order["id"], "host": "hv-1", "repeated": False, "result": done}
+
+    async def carried_notice(self, message: str, via: str) -> object:
+        self._note("notice", message, via)
+        return {"taken": True, "why": ""}
+
+    def _note(self, what: str, message: str, via: str) -> None:
+        with (self._directory / "carried").open("a") as carried:
+            carried.write(json.dumps({"what": what, "message": message, "via": via}) + "\n")
+
+    async def notices(self) -> object:
+        file = self._directory / "notices"
+        return json.loads(file.read_text()) if file.exists() else []
 
     async def last_seq(self) -> int:
         return await self._scribe.ask(lambda journal: journal.last_seq())
@@ -90,7 +116,7 @@ async def serve(directory: Path, readers: int, path: Path, most_bytes: int) -> N
             server.wake_watchers()
 
     scribe = Scribe(journal, written)
-    daemon = LogDaemon(scribe)
+    daemon = LogDaemon(scribe, directory)
     server = ControlServer(
         directory / "control.sock", None, daemon, readers=readers, publisher_uid=user_uid("nobody")
     )

@@ -11,14 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sentinel.mqtt.cursor import SLOT_BYTES, read_slot
 from tests.harness.broker import LOOPBACK, PUBLISHER, Mosquitto
-from tests.harness.daemon import Scalar, toml_text
+from tests.harness.daemon import Scalar, Tables, toml_text
 from tests.harness.waiting import wait_until
 
 CHECKOUT = Path(__file__).parents[2]
@@ -39,11 +39,11 @@ class Host:
         self._daemon: subprocess.Popen[str] | None = None
         self._publisher: subprocess.Popen[bytes] | None = None
         self.log_file = self.directory / "publisher.log"
-        self.configure(**mqtt)
+        self.configure(None, **mqtt)
 
-    def configure(self, **mqtt: Scalar) -> None:
+    def configure(self, more: Tables | None = None, **mqtt: Scalar) -> None:
         """Write the configuration; a running publisher keeps the one it started with."""
-        tables: dict[str, dict[str, Scalar]] = {
+        tables: dict[str, Mapping[str, Scalar]] = {
             "paths": {"run_dir": str(self.directory), "state_dir": str(self.directory)},
             "control": {"readers": READERS},
             "events": {"host": PUBLISHER},
@@ -59,6 +59,7 @@ class Host:
                 "reconnect_max": "1s",
                 **mqtt,
             },
+            **(more or {}),
         }
         self.config.write_text(toml_text(tables))
 
@@ -141,6 +142,17 @@ class Host:
         self._daemon.stdin.write(f"ports {' '.join(names)}\n")
         self._daemon.stdin.flush()
         assert self._daemon.stdout.readline() == "ports\n"
+
+    def carried(self) -> list[dict[str, Any]]:
+        """What was carried to the daemon, as it came."""
+        file = self.directory / "carried"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+    def set_notices(self, notices: Sequence[Mapping[str, Any]]) -> None:
+        """Say which notices the daemon has signed."""
+        new = self.directory / "notices.new"
+        new.write_text(json.dumps(notices))
+        new.replace(self.directory / "notices")
 
     def run_once(self) -> subprocess.CompletedProcess[str]:
         """Run another publisher to its end."""

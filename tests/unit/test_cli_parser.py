@@ -98,6 +98,31 @@ def test_a_bad_duration_says_what_would_be_right(capsys: pytest.CaptureFixture[s
     assert '"90s"' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["status", "--on", "hv-1"], "--on HOST needs --key FILE and --as NAME"),
+        (["release", "tap1", "--on", "hv-1", "--key", "k"], "--on HOST needs"),
+        (["release", "tap1", "--key", "k"], "are for --on HOST"),
+        (["status", "--as", "alice"], "are for --on HOST"),
+        (["status", "--on", "h", "--key", "k", "--as", "a", "--wait", "1h"], "from 1s to 5m"),
+    ],
+)
+def test_an_order_from_afar_is_signed(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_answer_is_waited_for_as_long_as_is_said() -> None:
+    words = ["status", "--on", "hv-1", "--key", "k", "--as", "alice"]
+    assert cli_parser.parse(words).wait == 15_000_000_000
+    assert cli_parser.parse([*words, "--wait", "1m"]).wait == 60_000_000_000
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
@@ -111,7 +136,7 @@ def test_help_names_every_command_and_the_exit_codes(capsys: pytest.CaptureFixtu
     assert ended.value.code == 0
     said = capsys.readouterr().out
     assert all(command in said for command in [*COMMANDS, "config", "doctor"])
-    assert "0 done, 1 refused or not found, 2 usage, 3 no daemon" in said
+    assert "0 done, 1 refused or not found, 2 usage, 3 no daemon or no answer" in said
 
 
 def test_the_limit_is_the_protocols() -> None:
