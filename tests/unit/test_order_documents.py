@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinel.config_orders import Principal
@@ -122,6 +122,7 @@ class TestOrder:
 ALICE = Signer("alice")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_mutated_message_is_never_an_order_that_nobody_gave(data: st.DataObject) -> None:
     """Bytes of a signed order changed, taken out and put in: it says the same, or nothing."""
