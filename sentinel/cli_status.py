@@ -65,6 +65,8 @@ def status_lines(status: Json, now_ns: int, style: Style) -> list[str]:
             *_leases_facts(status.get("dhcp")),
             *_audit_facts(status.get("audit")),
             *_mqtt_facts(part(status, "mqtt"), now_ns),
+            *_orders_facts(part(status, "orders")),
+            *_fleet_facts(part(status, "fleet")),
             ("configuration", clip(status.get("config") or "?", 200)),
             ("netlink", several(part(status, "netlink").get("resyncs"), "resync", "resyncs")),
             (
@@ -211,6 +213,32 @@ def _mqtt_facts(mqtt: Json, now_ns: int) -> list[tuple[str, str]]:
         when = moment(mqtt.get("last_error_wall_ns"))
         facts.append(("MQTT's last error", f"{when}: {clip(mqtt['last_error'], 300)}"))
     return facts
+
+
+def _orders_facts(orders: Json) -> list[tuple[str, str]]:
+    """Orders over MQTT, where they are taken."""
+    if not orders.get("enabled"):
+        return []
+    text = (
+        f"{several(orders.get('principals'), 'principal', 'principals')} may give them; "
+        f"{number(orders.get('done'))} done, {number(orders.get('repeated'))} repeated, "
+        f"{number(orders.get('refused'))} refused"
+    )
+    return [("orders over MQTT", text)]
+
+
+def _fleet_facts(fleet: Json) -> list[tuple[str, str]]:
+    """What this host tells the others of guests it cut, and what it knows from them."""
+    texts = []
+    if fleet.get("publish"):
+        texts.append(f"{several(fleet.get('issued'), 'notice', 'notices')} given")
+    if fleet.get("follow"):
+        texts.append(
+            f"{number(fleet.get('known'))} known from others, "
+            f"{several(fleet.get('matched'), 'port', 'ports')} matched "
+            f"({clip(fleet.get('action'), 16)}), {number(fleet.get('waiting'))} waiting"
+        )
+    return [("notices", "; ".join(texts))] if texts else []
 
 
 def _events_text(events: Json) -> str:

@@ -55,6 +55,20 @@ class TestStatus:
         assert "10 told, 999,990 over the rate, 0 lost" in said
         assert said.endswith("no problems")
 
+    def test_orders_over_mqtt_and_notices_where_they_are_on(self) -> None:
+        orders = {"enabled": True, "principals": 1, "done": 2, "repeated": 3, "refused": 4}
+        fleet = {
+            **{"publish": True, "follow": True, "action": "quarantine", "issued": 1},
+            **{"known": 5, "matched": 1, "waiting": 0},
+        }
+        said = text(status_lines(status(orders=orders, fleet=fleet), NOON_NS, PLAIN))
+        assert "1 principal may give them; 2 done, 3 repeated, 4 refused" in said
+        assert "1 notice given; 5 known from others, 1 port matched (quarantine), 0 waiting" in said
+        off = {"publish": False, "follow": False}
+        said = text(status_lines(status(orders={"enabled": False}, fleet=off), NOON_NS, PLAIN))
+        assert "orders over MQTT" not in said
+        assert "notices" not in said
+
     def test_nothing_cuts(self) -> None:
         checks = {"bpdu": {"action": "count", "threshold": 1, "window_ns": 1}}
         assert "nothing: every check only counts" in text(
