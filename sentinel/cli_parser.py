@@ -16,10 +16,11 @@ _MAX_INCIDENTS = 1000  # protocol.MAX_INCIDENTS, without importing what validate
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command and its members; ends the process with code 2 for a wrong usage."""
-    return _grammar().parse_args(argv)
+    return grammar().parse_args(argv)
 
 
-def _grammar() -> argparse.ArgumentParser:
+def grammar() -> argparse.ArgumentParser:
+    """All of it: for the man page and the shells' completions too."""
     parser = _Parser(
         prog="tapsentinel",
         description="Sees and stops, in the kernel, what a guest must not send.",
