@@ -18,7 +18,7 @@ BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := all
-.PHONY: all help events demo story-1 story-2 run test test-vm lint format bench clean abi setup packages test-packages
+.PHONY: all help events demo story-1 story-2 run test test-vm lint format bench clean abi setup packages test-packages check-rpm
 
 all: setup $(OBJECTS)  ## build what a checkout needs to run
 
@@ -97,6 +97,9 @@ packages: all build/.packages-packaging  ## .deb files for Debian 12 and 13 into
 
 test-packages: all build/.packages-packaging  ## what these packages do when installed, and leave when purged (root)
 	@TAPSENTINEL_PACKAGES=build/packages $(BIN)/python -m pytest -q tests/packages
+
+check-rpm: all build/.packages-packaging  ## the spec for EL 9, as far as it can be built on Debian 12 (root)
+	@$(BIN)/python -m tools.package.check_rpm
 
 clean:  ## remove what was made, .venv included
 	rm -rf build $(VENV) sentinel/loader/objects sentinel/loader/_libbpf.c sentinel/loader/*.so *.egg-info

@@ -131,7 +131,9 @@ def test_the_man_page_knows_every_word() -> None:
     page = command_page().replace("\\-", "-")
     assert [word for word in words() if not re.search(rf"{word}\b", page)] == []
     for parser in parsers(grammar()):
-        jobs = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        jobs = [
+            action for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+        ]
         if not jobs:
             assert f"{parser.prog}\\fR" in page or parser.prog.endswith("check")
 

@@ -36,7 +36,8 @@ def build(suite: Suite) -> Path:
     tree = root / "build" / "tapsentinel"
     shutil.rmtree(tree.parent, ignore_errors=True)
     try:
-        _lay_out(suite, tree)
+        lay_out(suite, tree)
+        _lay_out_debian(suite, tree)
         epoch = {"SOURCE_DATE_EPOCH": str(source_date_s()), "DEB_BUILD_OPTIONS": "noautodbgsym"}
         said = enter(
             root, "dpkg-buildpackage", "-b", "-us", "-uc", "-d", cwd="/build/tapsentinel", env=epoch
@@ -75,7 +76,8 @@ def maintainer() -> str:
     return f"{os.environ.get('DEBFULLNAME', 'tapsentinel')} <{address}>" if address else MAINTAINER
 
 
-def _lay_out(suite: Suite, tree: Path) -> None:
+def lay_out(suite: Suite, tree: Path) -> None:
+    """Sources, wheels and generated documents: all that a build needs. Raises PackageError."""
     tree.mkdir(parents=True)
     for name in SOURCES:
         source = CHECKOUT / name
@@ -88,7 +90,6 @@ def _lay_out(suite: Suite, tree: Path) -> None:
     fetch_wheels(suite.python, tree / "wheels")
     os.environ["SOURCE_DATE_EPOCH"] = str(source_date_s())
     write_all(tree / "docs")
-    _lay_out_debian(suite, tree)
 
 
 def _lay_out_debian(suite: Suite, tree: Path) -> None:
