@@ -16,13 +16,14 @@ from tests.harness.package_host import Host
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
 PINS = "sys/fs/bpf/tapsentinel"
+NUMBER = "/run/daemon.pid"
 READY_S = 60
 
 
 def begin_to_guard(host: Host) -> None:
     """A daemon runs, and has pinned its programs on a tap."""
     host.add_tap("tap-guest")
-    host.start("tapsentinel", "daemon")
+    host.start("sh", "-c", f"echo $$ >{NUMBER}; exec tapsentinel daemon")
     deadline_s = time.monotonic() + READY_S
     while time.monotonic() < deadline_s:
         asked = host.run("tapsentinel", "ports", "--json")
@@ -39,8 +40,7 @@ def links(host: Host) -> list[str]:
 
 def stop_daemon(host: Host) -> None:
     """As the unit's stop would."""
-    host.do("sh", "-c", 'for p in /proc/[0-9]*; do grep -qz daemon "$p/cmdline" 2>/dev/null '
-            '&& kill "${p#/proc/}"; done; true')  # fmt: skip
+    host.do("sh", "-c", f"kill $(cat {NUMBER})")
     deadline_s = time.monotonic() + READY_S
     while host.run("tapsentinel", "status").returncode != 3:
         assert time.monotonic() < deadline_s
