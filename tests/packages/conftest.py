@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.package_host import Host
+from tests.harness.release_host import Host
 from tools.package.roots import debian_root
 from tools.package.suites import SUITES, Suite
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sentinel import __version__
-from tests.harness.package_host import Host
+from tests.harness.release_host import Host
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone]
 
