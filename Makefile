@@ -18,7 +18,7 @@ BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := all
-.PHONY: all help events demo story-1 story-2 run test test-vm lint format bench clean abi setup
+.PHONY: all help events demo story-1 story-2 run test test-vm lint format bench clean abi setup packages test-packages check-rpm
 
 all: setup $(OBJECTS)  ## build what a checkout needs to run
 
@@ -34,6 +34,10 @@ build/.packages: tools/packages.txt tools/install_packages.sh
 
 build/.packages-test: tools/packages-test.txt tools/install_packages.sh | build/.packages
 	@sh tools/install_packages.sh tools/packages-test.txt
+	@touch $@
+
+build/.packages-packaging: tools/packages-packaging.txt tools/install_packages.sh | build/.packages
+	@sh tools/install_packages.sh tools/packages-packaging.txt
 	@touch $@
 
 $(VENV)/.installed: requirements/dev.lock $(EXTENSION_SOURCES) | build/.packages
@@ -87,6 +91,15 @@ format: setup  ## put the sources into shape
 
 bench: all  ## cost of a frame against an empty program; writes docs/bench.md (root)
 	@$(BIN)/python -m bench.cost_per_frame
+
+packages: all build/.packages-packaging  ## .deb files for Debian 12 and 13 into build/packages (root), REVISION=2
+	@$(BIN)/python -m tools.package.build_debs $(SUITES)
+
+test-packages: all build/.packages-packaging  ## what these packages do when installed, and leave when purged (root)
+	@TAPSENTINEL_PACKAGES=build/packages $(BIN)/python -m pytest -q tests/packages
+
+check-rpm: all build/.packages-packaging  ## the spec for EL 9, as far as it can be built on Debian 12 (root)
+	@$(BIN)/python -m tools.package.check_rpm
 
 clean:  ## remove what was made, .venv included
 	rm -rf build $(VENV) sentinel/loader/objects sentinel/loader/_libbpf.c sentinel/loader/*.so *.egg-info

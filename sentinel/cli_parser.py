@@ -18,7 +18,7 @@ _MAX_INCIDENTS = 1000  # protocol.MAX_INCIDENTS, without importing what validate
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command and its members; ends the process with code 2 for a wrong usage."""
-    parser = _grammar()
+    parser = grammar()
     args = parser.parse_args(argv)
     wrong = _wrong_afar(args)
     if wrong:
@@ -26,7 +26,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def _grammar() -> argparse.ArgumentParser:
+def grammar() -> argparse.ArgumentParser:
+    """All of it: for the man page and the shells' completions too."""
     parser = _Parser(
         prog="tapsentinel",
         description="Sees and stops, in the kernel, what a guest must not send.",

@@ -201,7 +201,7 @@ def _fields(stanza: str) -> dict[str, str]:
 
 
 def _sources(lane: Lane) -> list[str]:
-    archive, security = _mirrors()
+    archive, security = mirrors()
     keyrings = ",".join(str(path) for path in KEYRINGS if path.exists())
     if not keyrings:
         raise LaneError("no Debian archive keyring: install the package debian-archive-keyring")
@@ -212,7 +212,7 @@ def _sources(lane: Lane) -> list[str]:
     return lines
 
 
-def _mirrors() -> tuple[str, str | None]:
+def mirrors() -> tuple[str, str | None]:
     """The archive and security mirrors of this machine, as apt itself reads its sources."""
     listing = _run(
         [
