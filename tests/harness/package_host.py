@@ -30,7 +30,7 @@ Before=network.target
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/sh -c 'ip link add br0 type bridge; \
-for i in br0 eth0; do echo 1 >/proc/sys/net/ipv6/conf/$i/disable_ipv6; done; \
+for i in br0 eth0; do echo 1 >/proc/sys/net/ipv6/conf/$$i/disable_ipv6; done; \
 ip link set eth0 master br0 up; ip link set br0 up'
 [Install]
 WantedBy=multi-user.target

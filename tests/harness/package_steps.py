@@ -33,9 +33,9 @@ PROGRAMS = (
     "        struct.pack('=IIQ', fd, 256, ctypes.addressof(info)).ljust(72, b'\\0'))\n"
     "    libc.syscall(321, 15, wanted, ctypes.c_long(72))\n"
     "    names.append(info.raw[64:80].split(b'\\0')[0].decode())\n"
-    "print(' '.join(name for name in names if not name.startswith('sd_')))\n"
+    "print(' '.join(name for name in names if name.startswith(('tap_', 'uplink_', 'drop_'))))\n"
 )
-"""Names of all programs in the kernel: BPF_PROG_GET_NEXT_ID and so on (linux/bpf.h)."""
+"""Names of our programs in the kernel, by BPF_PROG_GET_NEXT_ID and so on (linux/bpf.h)."""
 
 
 def install(host: PackageHost) -> None:
@@ -49,6 +49,7 @@ def install(host: PackageHost) -> None:
         timeout_s=INSTALL_AT_MOST_S,
     )
     host.wait_active()
+    assert {"tap_from_guest", "drop_seen"} <= set(_programs(host))
     assert host.host.run("systemctl is-enabled tapsentinel").strip() == "enabled"
     for unit, at_most in (("tapsentinel", 15), ("tapsentinel-mqtt", 10)):
         host.host.run(f"systemd-analyze security --threshold={at_most} {unit}")

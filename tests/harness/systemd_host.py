@@ -82,7 +82,8 @@ class SystemdHost:
                     ),
                     *own_disk(image),
                     *shared_folder("share", self._share, readonly=True),
-                    *("-netdev", "hubport,id=wire,hubid=0"),
+                    # The second is where frames go: a hub takes none that nobody takes from it.
+                    *("-netdev", "hubport,id=wire,hubid=0", "-netdev", "hubport,id=end,hubid=0"),
                     *("-device", "virtio-net-pci,netdev=wire,romfile="),
                     *("-object", f"filter-dump,id=dump,netdev=wire,file={self._wire}"),
                     *("-device", "virtio-serial-pci"),
