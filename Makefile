@@ -8,6 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 LANES ?= 5.10 6.1 6.12 7
+PACKAGE_LANES := $(or $(filter 6.1 6.12,$(LANES)),6.1 6.12)
 ifdef LOADER
 export TAPSENTINEL_LOADER := $(LOADER)
 endif
@@ -18,7 +19,8 @@ BPF_CFLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror \
 	-I/usr/include/$(shell uname -m)-linux-gnu
 
 .DEFAULT_GOAL := all
-.PHONY: all help events demo story-1 story-2 run test test-vm lint format bench clean abi setup packages test-packages check-rpm
+.PHONY: all help events demo story-1 story-2 run test test-vm test-vm-packages lint format bench clean abi setup \
+	packages test-packages check-rpm
 
 all: setup $(OBJECTS)  ## build what a checkout needs to run
 
@@ -75,6 +77,10 @@ test: all lint build/.packages-test  ## linters and all tests but those in stock
 
 test-vm: all build/.packages-test  ## the kernel tests in stock kernels, LANES="5.10 6.1 6.12 7", LOADER=bcc
 	@$(BIN)/python tools/vm/run_lanes.py $(LANES)
+
+test-vm-packages: all build/.packages-test  ## a host's life with the package, systemd and all, LANES="6.1 6.12" (root)
+	@TAPSENTINEL_PACKAGE_LANES="$(PACKAGE_LANES)" $(BIN)/python -m pytest -q -s -p no:cacheprovider \
+		tests/vm/test_package_life.py
 
 lint: setup build/.packages-test  ## ruff, mypy, clang-format, the generated files
 	@$(BIN)/ruff check --quiet .

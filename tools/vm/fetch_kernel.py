@@ -67,7 +67,7 @@ def fetch_kernel(lane: Lane, *, refresh: bool = False) -> StockKernel:
     Safe to call from several processes at once. Raises LaneError.
     """
     lane.folder.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(lane.folder.with_name(f"{lane.name}.lock")):
+    with locked(lane.folder.with_name(f"{lane.name}.lock")):
         if refresh:
             shutil.rmtree(lane.folder, ignore_errors=True)
         kernel = _unpacked(lane)
@@ -96,7 +96,7 @@ def _unpacked(lane: Lane) -> StockKernel | None:
 def _fetch_and_unpack(lane: Lane) -> None:
     with tempfile.TemporaryDirectory(prefix=f".{lane.name}-", dir=lane.folder.parent) as name:
         scratch = Path(name)
-        apt = PrivateApt(scratch / "apt", _sources(lane))
+        apt = PrivateApt(scratch / "apt", sources(lane))
         apt.update()
         version, packages = _choose(apt, lane)
         for package in packages:
@@ -200,7 +200,8 @@ def _fields(stanza: str) -> dict[str, str]:
     return {key: value for key, separator, value in pairs if separator}
 
 
-def _sources(lane: Lane) -> list[str]:
+def sources(lane: Lane) -> list[str]:
+    """The lane's suites as lines of a sources.list, on the mirrors this machine uses."""
     archive, security = mirrors()
     keyrings = ",".join(str(path) for path in KEYRINGS if path.exists())
     if not keyrings:
@@ -298,7 +299,8 @@ def _arrange(tree: Path, ready: Path, version: str) -> None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold `path` locked against other processes that prepare the same."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

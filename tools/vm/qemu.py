@@ -71,10 +71,15 @@ def machine(
     cpus: int,
     memory_mb: int,
     kernel_arguments: str = "",
+    reboots: bool = False,
 ) -> list[str]:
-    """The arguments for a bare machine with this kernel; its console goes to a file."""
+    """The arguments for a bare machine with this kernel; its console goes to a file.
+
+    A machine that does not reboot ends with the reset.
+    """
     return [
-        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+        *("-nodefaults", "-no-user-config", "-display", "none"),
+        *(() if reboots else ("-no-reboot",)),
         *("-accel", "tcg,thread=multi", "-cpu", GUEST_CPU),
         *("-smp", str(cpus), "-m", str(memory_mb)),
         *("-kernel", str(kernel.vmlinuz), "-initrd", str(initramfs)),
@@ -94,6 +99,11 @@ def shared_folder(tag: str, path: Path, *, readonly: bool) -> list[str]:
 def read_only_disk(image: Path) -> list[str]:
     """The next virtio disk of the guest: the first is /dev/vda."""
     return ["-drive", f"file={image},format=raw,if=virtio,readonly=on"]
+
+
+def own_disk(image: Path) -> list[str]:
+    """The same, to be written to: nothing of it outlives the machine."""
+    return ["-drive", f"file={image},format=raw,if=virtio,snapshot=on,discard=unmap"]
 
 
 def console_tail(console: Path, lines: int = 40) -> str:
