@@ -72,11 +72,13 @@ class IncidentBook:
             if graver:
                 found.incident = replace(
                     found.incident,
+                    action=action,
                     verdict=finding.verdict,
                     summary=finding.summary,
                     evidence=add_moment(found.incident.evidence, _sighting(finding, now_ns)),
                 )
-                found.is_dirty = True
+                # At once, however long it has been open: it happens twice or thrice in its life.
+                yield Keep(found.key, found.incident, Kind.INCIDENT_UPDATED)
             return
         key = self._keys.new()
         incident = Incident(

@@ -17,23 +17,7 @@ from sentinel.cli_text import Style
 from sentinel.event import Entry, Event, Incident, Quarantine
 from sentinel.vm import UNKNOWN_VM, VmIdentity
 from tests.harness.canned_control import NOON_NS, counts, incident, port, uplink
-
-PLAIN = Style(False)
-SECOND_NS = 1_000_000_000
-EVIL = "web\x1b]0;gotcha\x07\x9b2J\u202e\n1"
-CUT = {
-    "cause": "bpdu",
-    "reason": "first BPDU",
-    "uid": None,
-    "since_wall_ns": NOON_NS,
-    "hold_ns": 300 * SECOND_NS,
-    "until_wall_ns": NOON_NS + 300 * SECOND_NS,
-    "relapses": 0,
-}
-
-
-def text(lines: list[str]) -> str:
-    return "\n".join(lines)
+from tests.harness.cli_facts import CUT, EVIL, PLAIN, SECOND_NS, text
 
 
 class TestPorts:

@@ -68,6 +68,17 @@ def test_a_graver_verdict_is_the_incidents() -> None:
     assert [one.verdict for one in book.current()] == ["latched"]
 
 
+def test_a_graver_verdict_is_told_at_once_however_long_it_has_been_open() -> None:
+    book = IncidentBook()
+    list(book.note(finding(verdict="passed"), "count", NOW))
+    list(book.count(sample(5), NOW + SECOND))
+    (kept,) = book.note(finding(verdict="latched"), "quarantine", NOW + SECOND + 1)
+    assert isinstance(kept, Keep)
+    assert (kept.kind, kept.incident.verdict) == (Kind.INCIDENT_UPDATED, "latched")
+    assert kept.incident.action == "quarantine"
+    assert list(book.note(finding(verdict="latched"), "quarantine", NOW + SECOND + 2)) == []
+
+
 def test_a_device_that_goes_ends_its_incidents_and_its_numbers() -> None:
     book = IncidentBook()
     list(book.note(finding(), "drop", NOW))
