@@ -69,9 +69,13 @@ class Reloads:
 
     async def _reload(self, asker: Asker) -> dict[str, Any]:
         async with self._turn:
-            notify_reloading()
+            ready = ""
             if asker.by == SIGNAL:
                 self._is_signalled = False
+                # Of an order the manager has its own word, the exit code of ExecReload=: told of
+                # a second reload meanwhile, systemd 252 takes a failed one for done.
+                notify_reloading()
+                ready = "READY=1\n"
             how = "a changed configuration was refused"
             try:
                 config = await asyncio.to_thread(self._read)
@@ -83,7 +87,7 @@ class Reloads:
                 raise
             finally:
                 guarded = len(self._daemon.attachments.attached)
-                notify(f"READY=1\nSTATUS=guarding {guarded} devices; {how}")
+                notify(f"{ready}STATUS=guarding {guarded} devices; {how}")
 
     def _read(self) -> Config:
         """In a thread: files and groups may be far away."""

@@ -222,3 +222,6 @@ def test_the_service_manager_is_told(
             assert ready == "READY=1"
             assert status.startswith("STATUS=guarding 2 devices")
             assert ("refused" in status) == is_wrong
+            # An order's outcome is told by its exit code (ExecReload=), and by nothing before it.
+            assert scene.sentinel.cli("reload").returncode == is_wrong
+            assert manager.recv(4096).startswith(b"STATUS=guarding 2 devices")
