@@ -13,6 +13,7 @@ import socket
 import struct
 
 from sentinel.protocol import Peer
+from sentinel.window_gate import WindowGate
 
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; Python's socket module has no name for it
 SEVERAL_UIDS = 2**32 - 1  # (uid_t)-1, which nobody has
@@ -97,36 +98,19 @@ class RefusalGate:
     """
 
     def __init__(self, window_ns: int, max_uids: int = 64) -> None:
-        self._window_ns = window_ns
-        self._max_uids = max_uids
-        self._opened_ns: dict[int, int] = {}
-        self._waiting: dict[int, tuple[Peer, int]] = {}
+        self._gate: WindowGate[int, Peer] = WindowGate(window_ns, max_uids, SEVERAL_UIDS)
 
     def refused(self, peer: Peer, now_ns: int) -> int:
         """How many refusals to tell of now: 1, or 0 while this uid's window is open."""
-        key = peer.uid
-        if key not in self._opened_ns and len(self._opened_ns) >= self._max_uids:
-            key = SEVERAL_UIDS
+        key = self._gate.key_of(peer.uid)
+        if key != peer.uid:
             peer = Peer(0, SEVERAL_UIDS, SEVERAL_UIDS, frozenset())
-        if key not in self._opened_ns:
-            self._opened_ns[key] = now_ns
-            return 1
-        _, times = self._waiting.get(key, (peer, 0))
-        self._waiting[key] = (peer, times + 1)
-        return 0
+        return int(self._gate.note(key, peer, now_ns))
 
     def due(self, now_ns: int) -> list[tuple[Peer, int]]:
         """What came in windows that are over by now: the last peer of each, and how many."""
-        over = [key for key, at in self._opened_ns.items() if now_ns - at >= self._window_ns]
-        told: list[tuple[Peer, int]] = []
-        for key in over:
-            del self._opened_ns[key]
-            waiting = self._waiting.pop(key, None)
-            if waiting is not None:
-                told.append(waiting)
-                self._opened_ns[key] = now_ns
-        return told
+        return self._gate.due(now_ns)
 
     def is_idle(self) -> bool:
         """No window is open."""
-        return not self._opened_ns
+        return self._gate.is_idle()

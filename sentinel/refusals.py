@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sentinel.durations import MINUTE_NS
+from sentinel.window_gate import WindowGate
 
 WINDOW_NS: Final = MINUTE_NS
 MOST_NAMES: Final = 64
@@ -36,31 +37,16 @@ class Refusals:
     """One refusal per signer and window, the unknown ones together as one signer."""
 
     def __init__(self) -> None:
-        self._opened_ns: dict[str, int] = {}
-        self._waiting: dict[str, Refusal] = {}
+        self._gate: WindowGate[str, Refusal] = WindowGate(WINDOW_NS, MOST_NAMES, "")
         self.count = 0
         """Refusals, ever."""
 
     def note(self, refusal: Refusal, now_ns: int) -> list[Refusal]:
         """Take a refusal: what is to be told of it now."""
         self.count += 1
-        name = refusal.by
-        if name not in self._opened_ns and len(self._opened_ns) >= MOST_NAMES:
-            name = ""
-        if name not in self._opened_ns:
-            self._opened_ns[name] = now_ns
-            return [refusal]
-        before = self._waiting.get(name)
-        self._waiting[name] = replace(refusal, times=1 if before is None else before.times + 1)
-        return []
+        is_told = self._gate.note(self._gate.key_of(refusal.by), refusal, now_ns)
+        return [refusal] if is_told else []
 
     def due(self, now_ns: int) -> list[Refusal]:
         """What came in windows that are over by now."""
-        told = []
-        for name in [name for name, at in self._opened_ns.items() if now_ns - at >= WINDOW_NS]:
-            del self._opened_ns[name]
-            waiting = self._waiting.pop(name, None)
-            if waiting is not None:
-                told.append(waiting)
-                self._opened_ns[name] = now_ns
-        return told
+        return [replace(refusal, times=times) for refusal, times in self._gate.due(now_ns)]

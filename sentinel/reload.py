@@ -72,8 +72,8 @@ class Reloads:
             ready = ""
             if asker.by == SIGNAL:
                 self._is_signalled = False
-                # Of an order the manager has its own word, the exit code of ExecReload=: told of
-                # a second reload meanwhile, systemd 252 takes a failed one for done.
+                # Of an order the manager has its own word, the exit code of ExecReload=, and is
+                # not told of the same reload a second time.
                 notify_reloading()
                 ready = "READY=1\n"
             how = "a changed configuration was refused"

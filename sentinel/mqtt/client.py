@@ -33,12 +33,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from sentinel.cloud_event import CONTENT_TYPE
 from sentinel.mqtt.incoming import Incoming
+from sentinel.mqtt.packets import REFUSED
 
 DEFAULT_RECEIVE_MAXIMUM: Final = 65_535
 """MQTT 5.0 §3.2.2.3.3; 3.1.1 has no word for it."""
 PUBLISH: Final = 0x30
-REFUSED: Final = 0x80
-"""From here on a reason is a refusal (MQTT 5.0 §2.4)."""
 LARGEST_WRITE_BYTES: Final = 16 * 1024
 """What a TLS record holds (RFC 8446 §5.1)."""
 RECEIVE_MAXIMUM: Final = 64

@@ -20,10 +20,9 @@ from sentinel.durations import SECOND_NS
 from sentinel.errors import BrokerError, ConfigError
 from sentinel.mqtt.backoff import Backoff
 from sentinel.mqtt.explain import explain, wants_older
+from sentinel.mqtt.packets import refusals
 from sentinel.mqtt.settings import account_of
 
-REFUSED: Final = 0x80
-"""From here on a reason in a SUBACK is a refusal (MQTT 5.0 §3.9.3)."""
 MOST_WAITING: Final = 10_000
 """Events that may wait to be printed; what is beyond is left out."""
 Told = Callable[[dict[str, Any]], None]
@@ -70,7 +69,7 @@ async def _follow(config: Config, told: Told, complain: Callable[[str], None]) -
                 max_queued_incoming_messages=MOST_WAITING,
             ) as client:
                 granted = await client.subscribe(f"{config.mqtt.root}/+/events/#", qos=1)
-                if any((one if isinstance(one, int) else one.value) >= REFUSED for one in granted):
+                if refusals(granted):
                     raise BrokerError(
                         f"the broker lets {who.client_id} read no events: see its ACL"
                     )

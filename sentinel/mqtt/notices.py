@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from sentinel.errors import NoDaemonError, TapsentinelError
@@ -22,15 +20,16 @@ from sentinel.mqtt.explain import clip
 from sentinel.mqtt.incoming import Incoming
 from sentinel.mqtt.left_out import LeftOut, LeftOutError
 from sentinel.mqtt.link import DaemonLink
+from sentinel.mqtt.looks import Looks
 from sentinel.mqtt.notice_keeper import NoticeKeeper
 from sentinel.mqtt.notice_queue import NoticeQueue, notice_of
 from sentinel.mqtt.outbox import Outbox
+from sentinel.mqtt.packets import json_properties
 from sentinel.mqtt.subscription import Subscription
 
 PER_S: Final = 200.0
 LOOK_S: Final = 5.0
 """How often the daemon's own notices are looked at, if nothing happens."""
-SOONEST_S: Final = 1.0
 DAEMON_AWAY_MOST_S: Final = 2.0
 CHANGING: Final = ("quarantine.", "notice.")
 """Kinds of events after which there may be a notice, or one less."""
@@ -116,7 +115,7 @@ class Own:
         self._link = link
         self._keeper = keeper
         self._is_asked_for = is_asked_for
-        self._wake = asyncio.Event()
+        self._looks = Looks(CHANGING)
         self._trouble = ""
 
     def problems(self) -> dict[str, str]:
@@ -125,8 +124,7 @@ class Own:
 
     def heard(self, kind: str) -> None:
         """An event was told: is another look due?"""
-        if kind.startswith(CHANGING):
-            self._wake.set()
+        self._looks.heard(kind)
 
     async def publish(self, outbox: Outbox, timeout_s: float, *, is_v5: bool) -> None:
         """Keep the broker's retained notices like the daemon's."""
@@ -134,10 +132,7 @@ class Own:
         while self._is_asked_for or not self._keeper.is_empty:
             with contextlib.suppress(NoDaemonError):
                 await self._compare(outbox, timeout_s, is_v5=is_v5)
-            await asyncio.sleep(SOONEST_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), LOOK_S - SOONEST_S)
-            self._wake.clear()
+            await self._looks.next(LOOK_S)
         await asyncio.Event().wait()
 
     async def _compare(self, outbox: Outbox, timeout_s: float, *, is_v5: bool) -> None:
@@ -150,17 +145,9 @@ class Own:
             return
         self._trouble = ""
         for topic, (notice, life_s) in self._keeper.plan(notices, time.time_ns()).items():
-            properties = _notice_properties(life_s) if is_v5 and notice else None
+            properties = json_properties(life_s) if is_v5 and notice else None
             refusal = await outbox.document(topic, notice, timeout_s, properties=properties)
             if refusal:
                 self._trouble = clip(f"the broker refuses {topic} ({refusal}): see its ACL")
             else:
                 self._keeper.told(topic, notice)
-
-
-def _notice_properties(life_s: int) -> Properties:
-    given = Properties(PacketTypes.PUBLISH)
-    given.PayloadFormatIndicator = 1
-    given.ContentType = "application/json"
-    given.MessageExpiryInterval = life_s
-    return given

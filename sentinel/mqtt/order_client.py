@@ -17,7 +17,6 @@ from typing import Any, Final, Literal
 
 import aiomqtt
 import orjson
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from sentinel import envelope, event, signed
@@ -28,8 +27,8 @@ from sentinel.mqtt import topics
 from sentinel.mqtt.client import Broker
 from sentinel.mqtt.explain import explain, wants_older
 from sentinel.mqtt.incoming import Incoming
+from sentinel.mqtt.packets import json_properties, refusals
 from sentinel.mqtt.settings import account_of
-from sentinel.mqtt.subscription import REFUSED
 from sentinel.orders.order import OrderPayload, write_order
 
 SHORTEST_LIFE_NS: Final = 60 * SECOND_NS
@@ -144,9 +143,7 @@ class _Given:
 
         broker.heard = heard
         granted = await broker.subscribe(self._answer_topic, qos=1)
-        refused = [
-            one for one in granted if (one if isinstance(one, int) else one.value) >= REFUSED
-        ]
+        refused = refusals(granted)
         if refused:
             raise BrokerError(
                 f"the broker lets us read no answers ({refused[0]}): see its ACL for "
@@ -176,10 +173,7 @@ class _Given:
             lost.cancel()
 
     def _properties(self) -> Properties:
-        given = Properties(PacketTypes.PUBLISH)
-        given.PayloadFormatIndicator = 1
-        given.ContentType = "application/json"
-        given.MessageExpiryInterval = self._life_s
+        given = json_properties(self._life_s)
         given.ResponseTopic = self._answer_topic
         given.CorrelationData = self._correlation
         return given

@@ -15,7 +15,6 @@ from collections.abc import Iterable
 from typing import Final
 
 import orjson
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
@@ -29,6 +28,7 @@ from sentinel.mqtt.left_out import LeftOut, LeftOutError
 from sentinel.mqtt.link import DaemonLink
 from sentinel.mqtt.order_rules import Order
 from sentinel.mqtt.outbox import Outbox
+from sentinel.mqtt.packets import json_properties
 from sentinel.mqtt.subscription import Subscription
 from sentinel.mqtt.token_bucket import TokenBucket
 from sentinel.orders.order import refused
@@ -139,10 +139,7 @@ class Orders:
 
 
 def _answer_properties(correlation: bytes | None) -> Properties:
-    given = Properties(PacketTypes.PUBLISH)
-    given.PayloadFormatIndicator = 1
-    given.ContentType = "application/json"
-    given.MessageExpiryInterval = ANSWER_LIFE_S
+    given = json_properties(ANSWER_LIFE_S)
     if correlation is not None:
         given.CorrelationData = correlation
     return given

@@ -34,6 +34,7 @@ from sentinel.mqtt.cursor import CursorFile, advanced
 from sentinel.mqtt.explain import clip, explain, wants_older
 from sentinel.mqtt.health import Health
 from sentinel.mqtt.link import DaemonLink
+from sentinel.mqtt.looks import Looks
 from sentinel.mqtt.metrics import metrics_document
 from sentinel.mqtt.outbox import Outbox, events_topic, will_of
 from sentinel.mqtt.port_keeper import PortKeeper
@@ -61,6 +62,7 @@ class Publisher:
         self._host = host
         self._cursor = cursor
         self._ports = PortKeeper(state / "ports.json", host, config.mqtt.root)
+        self._port_looks = Looks(("port.", "guard.", "quarantine."))
         self._link = DaemonLink(config.paths.control_socket)
         self._carrier = Carrier(config.mqtt, host, self._link, state)
         self._health = Health(f"{config.mqtt.host}:{config.mqtt.port}")
@@ -249,7 +251,7 @@ class Publisher:
                         self._begun(names)
                     for entry in entries:
                         await outbox.event(entry)
-                        self._ports.heard(entry["kind"])
+                        self._port_looks.heard(entry["kind"])
                         self._carrier.told(entry["kind"])
                         if entry["kind"] == Kind.LOG_GAP:
                             self._skipped(entry["body"])
@@ -308,7 +310,7 @@ class Publisher:
                 for topic, state in self._ports.plan(ports).items():
                     await outbox.document(topic, state, self._document_timeout_s)
                     self._ports.told(topic, state)
-            await self._ports.next_look(self._mqtt.ports_interval_ns / SECOND_NS)
+            await self._port_looks.next(self._mqtt.ports_interval_ns / SECOND_NS)
 
     async def _metrics_forever(self, outbox: Outbox) -> None:
         topic = topics.metrics(self._host, self._mqtt.root)

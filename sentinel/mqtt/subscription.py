@@ -12,9 +12,8 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from sentinel.mqtt.client import Broker
 from sentinel.mqtt.explain import clip
+from sentinel.mqtt.packets import refusals
 
-REFUSED: Final = 0x80
-"""From here on a reason in a SUBACK is a refusal (MQTT 5.0 §3.9.3)."""
 TRY_AGAIN_S: Final = 60.0
 HOLD_OFF_S: Final = 600.0
 SUSPICIOUS: Final = 2
@@ -71,15 +70,13 @@ class Subscription:
             self.problem = clip(f"subscribing to {self._filter}: {error}")
             return False
         self._unanswered = 0
-        refusals = [
-            one for one in answer if (one if isinstance(one, int) else one.value) >= REFUSED
-        ]
+        refused = refusals(answer)
         self.problem = (
             clip(
-                f"the broker gives us no {self._what_for} ({refusals[0]}): see its ACL for "
+                f"the broker gives us no {self._what_for} ({refused[0]}): see its ACL for "
                 f"{self._filter}"
             )
-            if refusals
+            if refused
             else ""
         )
-        return not refusals
+        return not refused

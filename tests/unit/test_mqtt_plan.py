@@ -11,7 +11,7 @@ from sentinel.mqtt import topics
 from sentinel.mqtt.backoff import FIRST_S, STEADY_S, Backoff
 from sentinel.mqtt.explain import LONGEST_CHARS, explain, wants_older
 from sentinel.mqtt.health import Health
-from sentinel.mqtt.port_states import PortStates
+from sentinel.mqtt.retained_states import RetainedStates
 from sentinel.mqtt.window import Window
 
 
@@ -88,7 +88,7 @@ def test_two_names_are_two_levels(one: str, other: str) -> None:
 
 
 def test_only_what_changed_is_told_and_what_went_is_removed() -> None:
-    states = PortStates(["p/gone"])
+    states = RetainedStates(["p/gone"])
     first = states.changes({"p/a": b"1", "p/b": b"1"})
     assert first == {"p/a": b"1", "p/b": b"1", "p/gone": b""}
     assert states.planned(first), "two are to be listed before they are there"

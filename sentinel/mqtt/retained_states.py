@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which states of ports the broker has, and which it is to be told. Pure."""
+"""What of ours the broker retains, and what of it is to be told anew. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
 
-class PortStates:
+class RetainedStates:
     """States by topic, as they are retained at the broker."""
 
     def __init__(self, left: Iterable[str] = ()) -> None:
