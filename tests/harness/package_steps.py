@@ -117,9 +117,9 @@ def a_wrong_file_changes_nothing(host: PackageHost) -> None:
     pid = host.pid()
     host.configure(CUTS.replace("quarantine", "quarentine", 1))
     status, told = host.host.ask("systemctl reload tapsentinel")
-    assert status != 0
-    told = host.host.run("journalctl -b -u tapsentinel -n 20")
-    assert "checks.bpdu.action" in told
+    log = host.host.run("journalctl -b -u tapsentinel -n 20")
+    assert status != 0, f"{told}\n{log}"
+    assert "checks.bpdu.action" in log
     with host.flooded(FLOODED):
         assert host.host.run("systemctl is-active tapsentinel").strip() == "active"
     host.configure(CUTS.replace("10h", "11h"))
