@@ -79,8 +79,8 @@ test-vm: all build/.packages-test  ## the kernel tests in stock kernels, LANES="
 	@$(BIN)/python tools/vm/run_lanes.py $(LANES)
 
 test-vm-packages: all build/.packages-test  ## a host's life with the package, systemd and all, LANES="6.1 6.12" (root)
-	@TAPSENTINEL_PACKAGE_LANES="$(PACKAGE_LANES)" $(BIN)/python -m pytest -q -s -p no:cacheprovider \
-		tests/vm/test_package_life.py
+	@TAPSENTINEL_PACKAGE_LANES="$(PACKAGE_LANES)" $(BIN)/python -m pytest -q -n 2 -rP \
+		-p no:cacheprovider tests/vm/test_package_life.py
 
 lint: setup build/.packages-test  ## ruff, mypy, clang-format, the generated files
 	@$(BIN)/ruff check --quiet .

@@ -155,6 +155,19 @@ def everything_works_in_it(host: PackageHost) -> None:
     assert "type=1326" not in host.host.run("journalctl -b -k")
 
 
+def a_vm_is_named_by_its_process(host: PackageHost) -> None:
+    """Where neither libvirt nor a switch tells, with the rights that only this takes."""
+    drop_in = "/etc/systemd/system/tapsentinel.service.d/processes.conf"
+    assert host.port(BAD)["vm"]["source"] == "unknown"
+    host.host.run(
+        f"cp /usr/share/doc/tapsentinel/examples/processes.conf {drop_in}; "
+        "systemctl daemon-reload; systemctl restart tapsentinel"
+    )
+    host.host.wait_for(f"tapsentinel show {BAD} --json | grep fdinfo")
+    assert host.port(BAD)["state"] == "quarantined"
+    host.host.run(f"rm {drop_in}; systemctl daemon-reload; systemctl restart tapsentinel")
+
+
 def the_publisher_publishes(host: PackageHost) -> None:
     """In its unit, with a credential, against a broker."""
     host.host.write("/etc/tapsentinel/mqtt.user", "compute-1\n", "600")

@@ -45,6 +45,7 @@ LIFE: tuple[Callable[[PackageHost], None], ...] = (
     steps.a_wrong_file_changes_nothing,
     steps.the_sandbox_of_the_daemon,
     steps.everything_works_in_it,
+    steps.a_vm_is_named_by_its_process,
     steps.the_publisher_publishes,
     steps.the_sandbox_of_the_publisher,
     steps.upgraded_under_a_flood,
@@ -59,7 +60,7 @@ def test_from_installation_to_purge(lane: str, tmp_path: Path) -> None:
         pytest.skip(f"lane {lane} was not asked for")
     deb = built_deb(lane)
     if deb is None:
-        pytest.skip(f"there is no package for {RELEASE[lane]}: make packages")
+        pytest.fail(f"there is no package for {RELEASE[lane]}: make packages")
     share_with(deb, tmp_path)
     with SystemdHost(lane_named(lane), tmp_path) as machine:
         host = PackageHost(machine)
