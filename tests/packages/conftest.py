@@ -42,7 +42,7 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 def package(suite: Suite) -> Path:
     built = sorted(Path(FOLDER).glob(f"tapsentinel_*deb{suite.release}u*.deb"))
     if not built:
-        pytest.skip(f"no package for {suite.name} in {FOLDER}: make packages")
+        pytest.fail(f"no package for {suite.name} in {FOLDER}: make packages")
     return max(built, key=lambda path: path.stat().st_mtime)
 
 
