@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
@@ -33,6 +32,7 @@ from sentinel.errors import KernelError
 from sentinel.identity import IdentityFollower, IdentityResolver, SourceWatch
 from sentinel.inventory import Appeared, Change, Changed, Device, Gone, Inventory, Renamed
 from sentinel.journal import Journal
+from sentinel.journald import start_logging
 from sentinel.kernel_effects import apply_to_kernel
 from sentinel.leases import Leases
 from sentinel.link import LinkFacts
@@ -350,12 +350,7 @@ def main(file: str, text: str | None) -> int:
 
     `text` is what `file` holds; None: there is none, and the defaults hold.
     """
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        # journald writes the time itself.
-        format="%(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(message)s",
-    )
+    start_logging()
     name = THE_DEFAULTS if text is None else file
     config = parse_config(text or "", name)
     if os.geteuid() != 0:

@@ -48,4 +48,22 @@ def apply_to_kernel(maps: PinnedMaps, effects: Iterable[Effect]) -> None:
                     maps.write_cut(slot.slot, None)
             case Log(event=one) if one.kind in LOUD:
                 words = one.body.get("message") or one.body.get("problem") or one.kind
-                _log.warning("%s: %s", harmless(one.port or "host"), harmless(str(words)))
+                _log.warning(
+                    "%s: %s",
+                    harmless(one.port or "host"),
+                    harmless(str(words)),
+                    extra={"fields": _fields(one)},
+                )
+
+
+def _fields(one: event.Event) -> dict[str, str]:
+    """What the line of an event can be searched by (journald)."""
+    vm = one.vm
+    found = {
+        "TYPE": one.kind,
+        "PORT": one.port,
+        "VM_NAME": vm.name if vm else None,
+        "VM_UUID": vm.uuid if vm else None,
+        "CAUSE": one.body.get("cause"),
+    }
+    return {f"TAPSENTINEL_{key}": value for key, value in found.items() if isinstance(value, str)}

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import logging
 import os
 import socket
-import sys
 from pathlib import Path
 
 from sentinel.config import Config
 from sentinel.errors import BrokerError, ConfigError
+from sentinel.journald import start_logging
 from sentinel.mqtt.cursor import CursorFile
 from sentinel.mqtt.publisher import Publisher
 from sentinel.mqtt.settings import become
@@ -24,12 +23,7 @@ def run(config: Config, config_file: str) -> int:
         raise ConfigError(
             config_file, "mqtt.enabled", "is false, so there is nothing to publish; set it to true"
         )
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        # journald writes the time itself.
-        format="%(message)s" if "JOURNAL_STREAM" in os.environ else "%(asctime)s %(message)s",
-    )
+    start_logging()
     become(config.mqtt.user, config.control.readers)
     os.umask(0o077)
     state = Path(config.mqtt.state_dir)

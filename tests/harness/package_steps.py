@@ -92,6 +92,11 @@ def a_guest_s_bpdu_dies(host: PackageHost) -> None:
     assert not host.is_open(BAD)
     assert host.is_open(GOOD)
     host.nothing_leaked()
+    log = host.host.run(
+        "journalctl --sync; journalctl -b -o json -u tapsentinel -p warning "
+        f"TAPSENTINEL_PORT={BAD} TAPSENTINEL_TYPE=quarantine.set"
+    )
+    assert json.loads(log.splitlines()[0])["TAPSENTINEL_CAUSE"] == "bpdu"
 
 
 def killed_and_back(host: PackageHost) -> None:
