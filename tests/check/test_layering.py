@@ -35,15 +35,16 @@ ALWAYS_CORE = {
 # Which shell modules each part of the shell may know beside its own; daemon.py all.
 MAY_KNOW: dict[str, set[str]] = {
     "loader": set(),
-    "netlink": set(),
+    "netlink": {"postponed"},
     "identity": set(),
     "notify": set(),
+    "postponed": set(),
     "journal": set(),
     "control": set(),
     "config": set(),
     "mqtt": {"config", "notify"},
     "reload": {"config", "control", "keyfile", "notify"},
-    "queues": set(),
+    "queues": {"netlink"},
     "scribe": {"journal"},
     "leases": {"loader", "queues", "scribe"},
     "attachments": {"loader"},
