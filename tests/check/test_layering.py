@@ -38,6 +38,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "netlink": {"postponed"},
     "identity": set(),
     "notify": set(),
+    "heap": set(),
     "postponed": set(),
     "journal": set(),
     "control": set(),
