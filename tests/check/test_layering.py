@@ -40,6 +40,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "notify": set(),
     "heap": set(),
     "postponed": set(),
+    "without": {"postponed"},
     "journal": set(),
     "control": set(),
     "config": set(),
@@ -56,7 +57,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "kernel": {"loader"},
     "newcomers": {"accounts", "attachments", "loader"},
     "doctor": {"loader", "cli", "control"},
-    "cli": {"loader", "doctor", "daemon", "mqtt"},
+    "cli": {"loader", "doctor", "daemon", "mqtt", "without"},
 }
 
 
