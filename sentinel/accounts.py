@@ -24,6 +24,7 @@ from sentinel.policy import relapse_count
 from sentinel.scribe import Scribe
 
 MOST_LOOKED_AT: Final = 1000
+DEVICES_AT_ONCE: Final = 64
 RELAPSES_LOOK_BACK_HOLDS: Final = 30
 """Times hold.max: what is older than this many of the longest holds is no relapse."""
 
@@ -107,8 +108,6 @@ class Accounts:
         """Go on with incidents that an earlier daemon left open; end those of what is gone."""
         slots = {slot.ifindex: slot.slot for slot in self._maps.slots()}
         devices = [one for one in self._inventory.devices().values() if one.ifindex in slots]
-        sums = self._maps.counters([slots[device.ifindex] for device in devices])
-        counters = {one.ifindex: sides for one, sides in zip(devices, sums, strict=True)}
         known: list[Incident] = []
         try:
             known = await self._scribe.ask(lambda journal: journal.incidents(limit=MOST_LOOKED_AT))
@@ -118,8 +117,16 @@ class Accounts:
         except JournalError as unreadable:
             _log.error("incidents begin anew: %s", unreadable)
         incidents = {incident.id: incident for incident in known}.values()
-        for device in devices:
-            self._settle_incidents(device, counters[device.ifindex], incidents)
+        open_on = {one.ifindex for one in incidents if one.closed_wall_ns is None}
+        counters: dict[int, tuple[Counters, Counters]] = {}
+        # Those of all devices at once would be what the process needs most memory for.
+        for start in range(0, len(devices), DEVICES_AT_ONCE):
+            some = devices[start : start + DEVICES_AT_ONCE]
+            sums = self._maps.counters([slots[device.ifindex] for device in some])
+            for device, both in zip(some, sums, strict=True):
+                self._settle_incidents(device, both, incidents)
+                if device.ifindex in open_on:
+                    counters[device.ifindex] = both
         now_ns = time.time_ns()
         for incident in incidents:
             if incident.closed_wall_ns is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sentinel import __version__, abi, event
 from sentinel.answers_carried import Carried
 from sentinel.control_peer import SEVERAL_UIDS
+from sentinel.control_text import Encoded, encoded
 from sentinel.cuts import NO_UID
 from sentinel.decode import NO_COUNTERS, Order
 from sentinel.effect import Effect, Log
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from sentinel.daemon import Daemon
 
 INCIDENTS_SHOWN = 10
+PORTS_AT_ONCE = 64
 
 
 class Answers:
@@ -114,9 +116,15 @@ class Answers:
     async def ports(self) -> object:
         """Every port and uplink, by name."""
         daemon = self._daemon
-        counters = daemon.counters(daemon.attachments.attached)
+        attached = daemon.attachments.attached
         devices = sorted(daemon.inventory.devices().values(), key=lambda device: device.name)
-        return [self._port(device, counters) for device in devices]
+        listed: list[Encoded] = []
+        # What a thousand ports are in Python's objects would stay with the process.
+        for start in range(0, len(devices), PORTS_AT_ONCE):
+            some = devices[start : start + PORTS_AT_ONCE]
+            counters = daemon.counters([one.ifindex for one in some if one.ifindex in attached])
+            listed += [encoded(self._port(device, counters)) for device in some]
+        return listed
 
     def _port(self, device: Device, counters: Mapping[int, Any]) -> dict[str, Any]:
         daemon = self._daemon

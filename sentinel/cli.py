@@ -77,6 +77,9 @@ def _code_for(error: TapsentinelError) -> int:
 
 def _daemon(args: argparse.Namespace) -> int:
     text, file = _config_text(args)
+    from sentinel.without_openssl import leave_out_openssl
+
+    leave_out_openssl()
     from sentinel.daemon import main as daemon_main
 
     return daemon_main(file, text)

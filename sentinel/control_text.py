@@ -8,6 +8,9 @@ import json
 import msgspec
 import orjson
 
+Encoded = orjson.Fragment
+"""JSON that stands in a result as it is."""
+
 
 def encode(result: object) -> bytes:
     """One line of JSON, without a newline. Dataclasses and msgspec Structs are fine.
@@ -19,3 +22,8 @@ def encode(result: object) -> bytes:
         return orjson.dumps(result, default=msgspec.to_builtins)
     except orjson.JSONEncodeError:
         return json.dumps(msgspec.to_builtins(result), separators=(",", ":")).encode()
+
+
+def encoded(part: object) -> Encoded:
+    """A part of a result, encoded before the rest of it is there."""
+    return orjson.Fragment(encode(part))

@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Final
 
-from sentinel import __version__, event
+from sentinel import __version__, event, heap
 from sentinel.accounts import Accounts
 from sentinel.answers import Answers
 from sentinel.attachments import Attachments
@@ -132,6 +132,7 @@ class Daemon:
                 )
             ]
         )
+        heap.give_back()
         notify("READY=1")
         _log.info("guarding %d devices by %s", len(self.attachments.attached), self.guard.hook)
         lasting = (self._tick_forever(), self.links.wait(), self.sources.wait())
@@ -304,6 +305,7 @@ class Daemon:
             ticks += 1
             await self.scribe.tend(time.time_ns(), is_due=ticks % PRUNE_EVERY_TICKS == 0)
             await self._tick()
+            heap.give_back()
             if interval_s is not None:
                 notify("WATCHDOG=1")
 
@@ -350,6 +352,7 @@ def main(file: str, text: str | None) -> int:
 
     `text` is what `file` holds; None: there is none, and the defaults hold.
     """
+    heap.keep_little()
     start_logging()
     name = THE_DEFAULTS if text is None else file
     config = parse_config(text or "", name)

@@ -47,6 +47,8 @@ LARGEST_LOOKED_AT_ONCE_BYTES: Final = 32_000_000
 """A larger one is looked through beside the work: a start is not to wait for that."""
 _BUSY_SECONDS: Final = 0.25
 _OPCODES_BETWEEN_LOOKS: Final = 20_000
+_CACHE_KIB: Final = 512
+"""SQLite's own, of 2 MB, is full of pages after the first look; the kernel keeps them too."""
 
 
 @dataclass(slots=True)
@@ -96,6 +98,7 @@ class JournalFile:
         if mode != "wal":
             raise sqlite3.OperationalError(f"no write-ahead log is possible here, only {mode}")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self.set_limits(self._limits)
         self._look_once()
         if 0 < version < SCHEMA_VERSION:

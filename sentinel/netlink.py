@@ -20,17 +20,27 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
-
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink import NLM_F_DUMP_INTR
-from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_NEWLINK, RTMGRP_LINK
+from functools import partial
+from typing import Final, TypeVar
 
 from sentinel.link import LinkFacts
-from sentinel.netlink_facts import facts_from_message, member_facts, virtual_functions_of
+from sentinel.netlink_facts import (
+    facts_from_message,
+    member_facts,
+    virtual_functions_of,
+)
+from sentinel.netlink_library import (
+    NLM_F_DUMP_INTR,
+    RTM_DELLINK,
+    RTM_NEWLINK,
+    RTMGRP_LINK,
+    AsyncIPRoute,
+    NetlinkError,
+)
+from sentinel.netlink_socket import RawLink, link_socket
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 RECEIVE_BUFFER_BYTES: Final = 8 << 20
 AF_UNSPEC: Final = 0
@@ -127,9 +137,9 @@ class LinkFollower:
                 except (OSError, NetlinkError) as problem:
                     log.warning("virtual functions cannot be counted (%s)", problem)
 
-    async def _next_batch(self) -> list[Any]:
+    async def _next_batch(self) -> list[RawLink]:
         assert self._events is not None  # noqa: S101 - set by start() and each resync
-        return [message async for message in self._events.get()]
+        return [message async for message in self._events.get() if isinstance(message, RawLink)]
 
     async def _resync(self, pause_s: float) -> list[LinkFacts]:
         while True:
@@ -142,7 +152,7 @@ class LinkFollower:
 
     async def _subscribe_and_dump(self) -> list[LinkFacts]:
         self._unsubscribe()
-        events = AsyncIPRoute(rcvbuf=self._receive_buffer_bytes)
+        events = link_socket(rcvbuf=self._receive_buffer_bytes)
         self._events = events
         # Beyond net.core.rmem_max; needs CAP_NET_ADMIN.
         with contextlib.suppress(PermissionError):
@@ -159,13 +169,13 @@ class LinkFollower:
 
     async def _dump(self) -> list[LinkFacts]:
         links: list[LinkFacts] = []
-        async with AsyncIPRoute() as asked:
+        async with link_socket() as asked:
             for _ in range(DUMP_TRIES):
                 links.clear()
                 interrupted = False
                 async for message in await asked.link("dump", ext_mask=ASKED_FOR):
                     interrupted |= bool(message["header"]["flags"] & NLM_F_DUMP_INTR)
-                    facts = self._facts(message)
+                    facts = self._understood(partial(_facts, message))
                     if facts is not None:
                         links.append(facts)
                 if not interrupted:
@@ -174,10 +184,11 @@ class LinkFollower:
         self._is_nic_changed = False
         return links
 
-    def _tell(self, message: Any) -> None:
-        # message["event"] may say otherwise.
-        kind, family = message["header"]["type"], message.get("family")
-        ifindex = message["index"]
+    def _tell(self, raw: RawLink) -> None:
+        message = self._understood(raw.read)
+        if message is None:
+            return
+        kind, family, ifindex = message.kind, message.family, message.ifindex
         old = self._latest.get(ifindex)
         # An AF_BRIDGE DELLINK says that a port left its bridge, not that it is gone.
         if family == AF_BRIDGE and kind == RTM_NEWLINK and old is not None:
@@ -189,7 +200,7 @@ class LinkFollower:
             self._is_nic_changed |= old is not None and _is_nic(old)
             self._on_gone(ifindex)
         elif family == AF_UNSPEC and kind == RTM_NEWLINK:
-            facts = self._facts(message)
+            facts = self._understood(lambda: facts_from_message(message))
             if facts is None:
                 return
             if old is not None and virtual_functions_of(message) is None:
@@ -204,26 +215,34 @@ class LinkFollower:
     async def _tell_virtual_functions(self) -> None:
         """Ask each NIC how many it has, and tell those that have another number."""
         nics = [link.ifindex for link in self._latest.values() if _is_nic(link)]
-        async with AsyncIPRoute() as asked:
+        async with link_socket() as asked:
             for ifindex in nics:
                 # One that went meanwhile has an event of its own that waits.
                 with contextlib.suppress(NetlinkError):
-                    answers = await asked.link("get", index=ifindex, ext_mask=ASKED_FOR)
-                    numbers = [virtual_functions_of(message) or 0 for message in answers]
+                    told = await self._virtual_functions(asked, ifindex)
                     latest = self._latest[ifindex]
-                    if numbers and numbers[0] != latest.virtual_functions:
-                        self._tell_link(replace(latest, virtual_functions=numbers[0]))
+                    if told is not None and told != latest.virtual_functions:
+                        self._tell_link(replace(latest, virtual_functions=told))
 
-    def _facts(self, message: Any) -> LinkFacts | None:
-        return self._understood(lambda: facts_from_message(message))
+    async def _virtual_functions(self, asked: AsyncIPRoute, ifindex: int) -> int | None:
+        for message in await asked.link("get", index=ifindex, ext_mask=ASKED_FOR):
+            # Beside it comes what acknowledges the request.
+            if isinstance(message, RawLink):
+                read = self._understood(message.read)
+                return None if read is None else virtual_functions_of(read) or 0
+        return None
 
-    def _understood(self, read: Callable[[], LinkFacts]) -> LinkFacts | None:
+    def _understood(self, read: Callable[[], T]) -> T | None:
         try:
             return read()
-        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        except (TypeError, ValueError) as problem:
             self.undecodable += 1
             log.warning("a link message is not understood (%r); left out", problem)
             return None
+
+
+def _facts(raw: RawLink) -> LinkFacts:
+    return facts_from_message(raw.read())
 
 
 def _is_nic(link: LinkFacts) -> bool:

@@ -9,11 +9,13 @@ import struct
 from collections.abc import Iterable
 from typing import Final
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkError
-from pyroute2.netlink.rtnl import RTM_NEWSTATS
-
 from sentinel.link import LinkCounters
+from sentinel.netlink_library import (
+    RTM_NEWSTATS,
+    AsyncIPRoute,
+    NetlinkDecodeError,
+    NetlinkError,
+)
 
 log = logging.getLogger(__name__)
 

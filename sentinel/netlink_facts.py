@@ -7,13 +7,32 @@ under stands here, one function for each kind.
 
 from __future__ import annotations
 
-import socket
+import struct
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from sentinel.link import LinkFacts, device_name
+from sentinel.netlink_wire import attributes, network_number, number, text
 from sentinel.tag import TPID_8021Q, Tag
 from sentinel.tunnel import TUNNEL_KINDS, tunnel_overhead_bytes
+
+# linux/rtnetlink.h: family, type of hardware, ifindex, flags, change.
+_IFINFOMSG: Final = struct.Struct("=BxHiII")
+# linux/if_link.h.
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 3, 4, 5, 10
+IFLA_PROTINFO, IFLA_LINKINFO, IFLA_IFALIAS, IFLA_NUM_VF = 12, 18, 20, 21
+IFLA_LINK_NETNSID = 37
+IFLA_INFO_KIND, IFLA_INFO_DATA, IFLA_INFO_SLAVE_KIND, IFLA_INFO_SLAVE_DATA = 1, 2, 4, 5
+IFLA_TUN_TYPE = 3
+IFLA_VLAN_ID, IFLA_VLAN_PROTOCOL = 1, 5
+IFLA_BOND_MODE, IFLA_BOND_ACTIVE_SLAVE = 1, 2
+IFLA_BR_STP_STATE, IFLA_BR_VLAN_FILTERING, IFLA_BR_GROUP_FWD_MASK = 5, 7, 9
+IFLA_BRPORT_GUARD, IFLA_BRPORT_GROUP_FWD_MASK = 5, 31
+IFLA_VXLAN_LINK, IFLA_VXLAN_GROUP6, IFLA_VXLAN_LOCAL6 = 3, 16, 17
+IFLA_GENEVE_REMOTE6 = 7
+# linux/if_tunnel.h; those of ip6gre are the same.
+IFLA_GRE_LINK, IFLA_GRE_OFLAGS, IFLA_GRE_FLAGS = 1, 3, 13
 
 IFF_UP: Final = 0x1
 IFF_LOWER_UP: Final = 0x10000
@@ -32,132 +51,148 @@ BOND_MODES: Final = (
 )
 
 
-def facts_from_message(message: Any) -> LinkFacts:
+Values = Mapping[int, memoryview]
+
+
+class LinkMessage:
+    """A NEWLINK or DELLINK: its header read, its attributes by type."""
+
+    __slots__ = ("family", "flags", "hardware", "ifindex", "kind", "values")
+
+    def __init__(self, kind: int, body: memoryview) -> None:
+        """`body` begins with its struct ifinfomsg. Raises ValueError for one that is too short."""
+        if len(body) < _IFINFOMSG.size:
+            raise ValueError(f"a link message of {len(body)} bytes")
+        self.kind = kind
+        self.family, self.hardware, self.ifindex, self.flags, _ = _IFINFOMSG.unpack_from(body)
+        self.values: Values = attributes(body[_IFINFOMSG.size :])
+
+
+def facts_from_message(message: LinkMessage) -> LinkFacts:
     """Facts of an AF_UNSPEC NEWLINK; raises ValueError for one without index or name.
 
     `virtual_functions` is 0 where the message does not tell: events never do.
     """
-    name = message.get_attr("IFLA_IFNAME")
-    if not message["index"] or not name:
-        raise ValueError(f"no index or no name: {message['index']!r} {name!r}")
-    info = message.get_attr("IFLA_LINKINFO")
-    kind = (info.get_attr("IFLA_INFO_KIND") if info else None) or ""
-    ethernet = message["ifi_type"] == ARPHRD_ETHER
-    lower = message.get_attr("IFLA_LINK")
-    is_elsewhere = message.get_attr("IFLA_LINK_NETNSID") is not None
+    values = message.values
+    name = text(values.get(IFLA_IFNAME))
+    if not message.ifindex or not name:
+        raise ValueError(f"no index or no name: {message.ifindex!r} {name!r}")
+    info = _nested(values, IFLA_LINKINFO)
+    kind = device_name(text(info.get(IFLA_INFO_KIND)))
+    ethernet = message.hardware == ARPHRD_ETHER
+    lower = number(values.get(IFLA_LINK))
+    is_elsewhere = IFLA_LINK_NETNSID in values
     facts = LinkFacts(
-        ifindex=message["index"],
+        ifindex=message.ifindex,
         name=device_name(name),
         kind=kind,
         tun_type=_tun_type(info, ethernet) if kind == "tun" else None,
-        mac=message.get_attr("IFLA_ADDRESS") or "",
-        mtu_bytes=message.get_attr("IFLA_MTU") or 0,
-        master=message.get_attr("IFLA_MASTER") or None,
+        mac=bytes(values.get(IFLA_ADDRESS, b"")).hex(":"),
+        mtu_bytes=number(values.get(IFLA_MTU)) or 0,
+        master=number(values.get(IFLA_MASTER)) or None,
         # A physical device may name itself.
-        lower=None if is_elsewhere or lower in (0, message["index"]) else lower,
-        up=bool(message["flags"] & IFF_UP),
-        carrier=bool(message["flags"] & IFF_LOWER_UP),
+        lower=None if is_elsewhere or lower in (0, message.ifindex) else lower,
+        up=bool(message.flags & IFF_UP),
+        carrier=bool(message.flags & IFF_LOWER_UP),
         ethernet=ethernet,
-        alias=device_name(message.get_attr("IFLA_IFALIAS") or ""),
+        alias=device_name(text(values.get(IFLA_IFALIAS))),
         lower_elsewhere=is_elsewhere,
         virtual_functions=virtual_functions_of(message) or 0,
     )
     return _with_kind_s_own(facts, info) if info else facts
 
 
-def virtual_functions_of(message: Any) -> int | None:
+def virtual_functions_of(message: LinkMessage) -> int | None:
     """IFLA_NUM_VF; None where the message does not tell."""
-    number = message.get_attr("IFLA_NUM_VF")
-    return number if isinstance(number, int) else None
+    return number(message.values.get(IFLA_NUM_VF))
 
 
-def member_facts(facts: LinkFacts, bridge_message: Any) -> LinkFacts:
+def member_facts(facts: LinkFacts, bridge_message: LinkMessage) -> LinkFacts:
     """The same device with what an AF_BRIDGE NEWLINK says of it as a bridge's member.
 
     What is set through sysfs, or by `bridge link set`, is told in these alone.
     """
-    return _as_member(facts, bridge_message.get_attr("IFLA_PROTINFO"))
+    return _as_member(facts, bridge_message.values, IFLA_PROTINFO)
 
 
-def _with_kind_s_own(facts: LinkFacts, info: Any) -> LinkFacts:
-    data = info.get_attr("IFLA_INFO_DATA")
-    # What pyroute2 knows no layout of comes as text.
-    if hasattr(data, "get_attr"):
-        if facts.kind == "vlan":
-            tpid, vid = data.get_attr("IFLA_VLAN_PROTOCOL"), data.get_attr("IFLA_VLAN_ID")
-            facts = replace(facts, tag=Tag(tpid or TPID_8021Q, vid or 0))
-        elif facts.kind == "bond":
-            facts = _as_bond(facts, data)
-        elif facts.kind == "bridge":
-            facts = replace(
-                facts,
-                stp=bool(data.get_attr("IFLA_BR_STP_STATE")),
-                group_fwd_mask=data.get_attr("IFLA_BR_GROUP_FWD_MASK") or 0,
-                vlan_filtering=bool(data.get_attr("IFLA_BR_VLAN_FILTERING")),
-            )
-        elif facts.kind in TUNNEL_KINDS:
-            facts = _as_tunnel(facts, data)
-        elif facts.kind == "macsec":
-            facts = replace(facts, tunnel_overhead_bytes=tunnel_overhead_bytes("macsec"))
+def _nested(values: Values, kind: int) -> Values:
+    value = values.get(kind)
+    return {} if value is None else attributes(value)
+
+
+def _with_kind_s_own(facts: LinkFacts, info: Values) -> LinkFacts:
+    has_data, data = IFLA_INFO_DATA in info, _nested(info, IFLA_INFO_DATA)
+    if has_data and facts.kind == "vlan":
+        tpid = network_number(data.get(IFLA_VLAN_PROTOCOL))
+        tag = Tag(tpid or TPID_8021Q, number(data.get(IFLA_VLAN_ID)) or 0)
+        facts = replace(facts, tag=tag)
+    elif has_data and facts.kind == "bond":
+        facts = _as_bond(facts, data)
+    elif has_data and facts.kind == "bridge":
+        facts = replace(
+            facts,
+            stp=bool(number(data.get(IFLA_BR_STP_STATE))),
+            group_fwd_mask=number(data.get(IFLA_BR_GROUP_FWD_MASK)) or 0,
+            vlan_filtering=bool(number(data.get(IFLA_BR_VLAN_FILTERING))),
+        )
+    elif has_data and facts.kind in TUNNEL_KINDS:
+        facts = _as_tunnel(facts, data)
     elif overhead_bytes := tunnel_overhead_bytes(facts.kind):
         facts = replace(facts, tunnel_overhead_bytes=overhead_bytes)
-    if info.get_attr("IFLA_INFO_SLAVE_KIND") == "bridge":
-        facts = _as_member(facts, info.get_attr("IFLA_INFO_SLAVE_DATA"))
+    if text(info.get(IFLA_INFO_SLAVE_KIND)) == b"bridge":
+        facts = _as_member(facts, info, IFLA_INFO_SLAVE_DATA)
     return facts
 
 
-def _as_bond(facts: LinkFacts, data: Any) -> LinkFacts:
-    number = data.get_attr("IFLA_BOND_MODE") or 0
+def _as_bond(facts: LinkFacts, data: Values) -> LinkFacts:
+    mode = number(data.get(IFLA_BOND_MODE)) or 0
     return replace(
         facts,
-        bond_mode=BOND_MODES[number] if number < len(BOND_MODES) else f"mode {number}",
-        bond_active=data.get_attr("IFLA_BOND_ACTIVE_SLAVE") or None,
+        bond_mode=BOND_MODES[mode] if mode < len(BOND_MODES) else f"mode {mode}",
+        bond_active=number(data.get(IFLA_BOND_ACTIVE_SLAVE)) or None,
     )
 
 
-def _as_member(facts: LinkFacts, data: Any) -> LinkFacts:
-    if not hasattr(data, "get_attr"):
+def _as_member(facts: LinkFacts, values: Values, kind: int) -> LinkFacts:
+    # The bridge itself, and switches that speak AF_BRIDGE, tell of no member.
+    if kind not in values:
         return facts
-    return replace(
-        facts,
-        port_group_fwd_mask=data.get_attr("IFLA_BRPORT_GROUP_FWD_MASK") or 0,
-        bpdu_guard=bool(data.get_attr("IFLA_BRPORT_GUARD")),
-    )
+    data = _nested(values, kind)
+    mask = number(data.get(IFLA_BRPORT_GROUP_FWD_MASK)) or 0
+    guard = bool(number(data.get(IFLA_BRPORT_GUARD)))
+    # Most members have neither, and a copy costs as much as all else here.
+    if (mask, guard) == (facts.port_group_fwd_mask, facts.bpdu_guard):
+        return facts
+    return replace(facts, port_group_fwd_mask=mask, bpdu_guard=guard)
 
 
-def _as_tunnel(facts: LinkFacts, data: Any) -> LinkFacts:
+def _as_tunnel(facts: LinkFacts, data: Values) -> LinkFacts:
     kind = facts.kind
     if kind == "vxlan":
-        over_ipv6 = any(data.get_attr(f"IFLA_VXLAN_{end}6") for end in ("GROUP", "LOCAL"))
+        over_ipv6 = IFLA_VXLAN_GROUP6 in data or IFLA_VXLAN_LOCAL6 in data
         return replace(
             facts,
             tunnel_overhead_bytes=tunnel_overhead_bytes(kind, over_ipv6=over_ipv6),
-            tunnel_lower=data.get_attr("IFLA_VXLAN_LINK") or None,
+            tunnel_lower=number(data.get(IFLA_VXLAN_LINK)) or None,
         )
     if kind == "geneve":
-        over_ipv6 = bool(data.get_attr("IFLA_GENEVE_REMOTE6"))
+        over_ipv6 = IFLA_GENEVE_REMOTE6 in data
         return replace(
             facts, tunnel_overhead_bytes=tunnel_overhead_bytes(kind, over_ipv6=over_ipv6)
         )
-    is_ip6 = kind.startswith("ip6")
-    prefix = "IFLA_IP6GRE" if is_ip6 else "IFLA_GRE"
-    options = data.get_attr(f"{prefix}_OFLAGS") or 0
-    if is_ip6:
-        # pyroute2 reads this one as it lies: in network order.
-        options = socket.ntohs(options)
-    flags = data.get_attr(f"{prefix}_FLAGS") or 0
-    limits = is_ip6 and not flags & IP6_TNL_F_IGN_ENCAP_LIMIT
+    options = network_number(data.get(IFLA_GRE_OFLAGS)) or 0
+    flags = number(data.get(IFLA_GRE_FLAGS)) or 0
+    limits = kind.startswith("ip6") and not flags & IP6_TNL_F_IGN_ENCAP_LIMIT
     return replace(
         facts,
         tunnel_overhead_bytes=tunnel_overhead_bytes(
             kind, gre_flags=options, limits_encapsulation=limits
         ),
-        tunnel_lower=data.get_attr(f"{prefix}_LINK") or None,
+        tunnel_lower=number(data.get(IFLA_GRE_LINK)) or None,
     )
 
 
-def _tun_type(info: Any, ethernet: bool) -> Literal["tun", "tap"]:
-    data = info.get_attr("IFLA_INFO_DATA")
-    number = data.get_attr("IFLA_TUN_TYPE") if data else None
+def _tun_type(info: Values, ethernet: bool) -> Literal["tun", "tap"]:
+    tun_type = number(_nested(info, IFLA_INFO_DATA).get(IFLA_TUN_TYPE))
     # Only a tap carries Ethernet, should a kernel not name the type.
-    return TUN_TYPES.get(number or 0) or ("tap" if ethernet else "tun")
+    return TUN_TYPES.get(tun_type or 0) or ("tap" if ethernet else "tun")

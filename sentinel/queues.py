@@ -20,9 +20,14 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
-from pyroute2 import AsyncIPRoute
-from pyroute2.netlink.exceptions import NetlinkDecodeError, NetlinkError
-from pyroute2.netlink.rtnl import RTM_NEWQDISC, RTM_NEWSTATS, TC_H_ROOT
+from sentinel.netlink_library import (
+    RTM_NEWQDISC,
+    RTM_NEWSTATS,
+    TC_H_ROOT,
+    AsyncIPRoute,
+    NetlinkDecodeError,
+    NetlinkError,
+)
 
 log = logging.getLogger(__name__)
 

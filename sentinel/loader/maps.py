@@ -42,6 +42,8 @@ MAP_NAMES = (
 
 FEW_DEVICES = 64
 """Up to so many are looked up one by one."""
+SLOTS_AT_ONCE = 64
+"""Whose counters are read in one go."""
 CLOCK_MONOTONIC_COARSE = 6  # linux/time.h; not in Python's time module
 _FIRST = (0).to_bytes(4, "little")
 _NO_CUT = bytes(abi.TAP_CUT.size)
@@ -236,13 +238,16 @@ class PinnedMaps:
 
     def counters(self, slots: Sequence[int]) -> list[tuple[Counters, Counters]]:
         """For each slot (from the device, to the device)."""
-        keys = [
-            slot * abi.TAP_DIRECTIONS + direction
-            for slot in slots
-            for direction in (abi.TAP_IN, abi.TAP_OUT)
-        ]
-        sums = syscall.percpu_sums(self._fds["tap_counts"], keys, COUNTER_WORDS, "tap_counts")
-        each = [decode_counters(words) for words in sums]
+        each: list[Counters] = []
+        # Some at a time: as plain numbers they take more memory than as counters.
+        for start in range(0, len(slots), SLOTS_AT_ONCE):
+            keys = [
+                slot * abi.TAP_DIRECTIONS + direction
+                for slot in slots[start : start + SLOTS_AT_ONCE]
+                for direction in (abi.TAP_IN, abi.TAP_OUT)
+            ]
+            sums = syscall.percpu_sums(self._fds["tap_counts"], keys, COUNTER_WORDS, "tap_counts")
+            each += [decode_counters(words) for words in sums]
         return list(zip(each[::2], each[1::2], strict=True))
 
     def talk(self, slot: int) -> Talk:

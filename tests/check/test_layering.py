@@ -35,16 +35,19 @@ ALWAYS_CORE = {
 # Which shell modules each part of the shell may know beside its own; daemon.py all.
 MAY_KNOW: dict[str, set[str]] = {
     "loader": set(),
-    "netlink": set(),
+    "netlink": {"postponed"},
     "identity": set(),
     "notify": set(),
+    "heap": set(),
+    "postponed": set(),
+    "without": {"postponed"},
     "journal": set(),
     "journald": set(),
     "control": set(),
     "config": set(),
     "mqtt": {"config", "journald", "notify"},
     "reload": {"config", "control", "keyfile", "notify"},
-    "queues": set(),
+    "queues": {"netlink"},
     "scribe": {"journal"},
     "leases": {"loader", "queues", "scribe"},
     "attachments": {"loader"},
@@ -55,7 +58,7 @@ MAY_KNOW: dict[str, set[str]] = {
     "kernel": {"loader"},
     "newcomers": {"accounts", "attachments", "loader"},
     "doctor": {"loader", "cli", "control"},
-    "cli": {"loader", "doctor", "daemon", "mqtt"},
+    "cli": {"loader", "doctor", "daemon", "mqtt", "without"},
 }
 
 

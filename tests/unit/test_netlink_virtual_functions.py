@@ -5,34 +5,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from pyroute2.netlink.exceptions import NetlinkError
 
 import sentinel.netlink as module
 from sentinel.link import LinkFacts
 from sentinel.netlink import LinkFollower
+from sentinel.netlink_library import NetlinkError
+from sentinel.netlink_socket import RawLink
+from tests.harness.netlink_messages import attribute, link_message, number_attribute
 
 NEWLINK, DELLINK = 16, 17
+IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO, IFLA_INFO_KIND, IFLA_NUM_VF = 3, 4, 18, 1, 21
 
 
-class Message(dict[str, Any]):
-    """A link message as pyroute2 hands it out, as far as it is looked at."""
-
-    def get_attr(self, name: str) -> Any:
-        return self["attrs"].get(name)
-
-
-def message(ifindex: int, name: str, kind: int = NEWLINK, **attrs: Any) -> Message:
-    return Message(
-        index=ifindex,
-        family=0,
-        ifi_type=1,
-        flags=0x10001,
-        header={"type": kind},
-        attrs={"IFLA_IFNAME": name, "IFLA_MTU": 1500, **attrs},
-    )
+def message(
+    ifindex: int,
+    name: str,
+    kind: int = NEWLINK,
+    info_kind: str = "",
+    mtu: int = 1500,
+    more: bytes = b"",
+) -> RawLink:
+    """A link message as the kernel tells it, as far as it is looked at."""
+    values = attribute(IFLA_IFNAME, name.encode() + b"\0") + number_attribute(IFLA_MTU, mtu) + more
+    if info_kind:
+        values += attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, info_kind.encode() + b"\0"))
+    raw = RawLink(link_message(kind, ifindex, values))
+    raw.decode()
+    return raw
 
 
 class Kernel:
@@ -51,12 +52,13 @@ class Kernel:
     async def __aexit__(self, *_: object) -> None:
         return None
 
-    async def link(self, _: str, *, index: int, ext_mask: int) -> Iterator[Message]:
+    async def link(self, _: str, *, index: int, ext_mask: int) -> Iterator[RawLink]:
         assert ext_mask & module.RTEXT_FILTER_VF
         self.asked.append(index)
         if index not in self.functions:
             raise NetlinkError(19, "No such device")
-        return iter([message(index, "nic", IFLA_NUM_VF=self.functions[index])])
+        more = number_attribute(IFLA_NUM_VF, self.functions[index])
+        return iter([message(index, "nic", more=more)])
 
 
 class Told:
@@ -64,7 +66,7 @@ class Told:
         self.links: list[LinkFacts] = []
         self.follower = LinkFollower(lambda _: None, self.links.append, lambda _: None)
 
-    def hear(self, *messages: Message) -> None:
+    def hear(self, *messages: RawLink) -> None:
         """A batch of events, as the follower's task takes it."""
         for each in messages:
             self.follower._tell(each)
@@ -76,7 +78,7 @@ class Told:
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch) -> Kernel:
     made = Kernel({2: 4})
-    monkeypatch.setattr(module, "AsyncIPRoute", made)
+    monkeypatch.setattr(module, "link_socket", made)
     return made
 
 
@@ -104,7 +106,6 @@ def test_a_tap_s_events_ask_nothing(kernel: Kernel) -> None:
     told = Told()
     told.hear(message(2, "eth0"))
     kernel.asked.clear()
-    info = Message(attrs={"IFLA_INFO_KIND": "tun"})
-    told.hear(*(message(20, "tap0", IFLA_LINKINFO=info, IFLA_MTU=1400 + n) for n in range(9)))
+    told.hear(*(message(20, "tap0", info_kind="tun", mtu=1400 + n) for n in range(9)))
     assert kernel.asked == []
     assert len(told.links) == 2 + 9

@@ -112,7 +112,7 @@ def in_sysfs(ns: Namespace, path: str, value: str) -> None:
         ("type ip6gretap local fd00:9::2 remote fd00:9::1 key 5 encaplimit none", 62, False),
         (
             "type erspan seq key 5 local 10.9.9.2 remote 10.9.9.1 dev under0 erspan_ver 1 erspan 1",
-            *(50, False),
+            *(50, True),
         ),
         ("type macsec", 32, False),
     ],
