@@ -284,12 +284,13 @@ def test_a_thousand_ports_in_time(control: CannedControl) -> None:
         cpu_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert len(json.loads(done.stdout)) == 1000
     print(f"1,000 ports: {min(wall_s) * 1000:.0f} ms, {min(cpu_s) * 1000:.0f} ms of a CPU")
-    limit_s = 0.150 * PATIENCE
-    assert min(cpu_s) < limit_s
+    if PATIENCE > 1:
+        pytest.skip("an emulated machine measures no speed")
+    assert min(cpu_s) < 0.150
     load, cpus = os.getloadavg()[0], os.cpu_count() or 1
-    if min(wall_s) >= limit_s and load > 2 * cpus:
+    if min(wall_s) >= 0.150 and load > 2 * cpus:
         pytest.skip(f"the machine is busy (load {load:.0f}): {min(wall_s) * 1000:.0f} ms")
-    assert min(wall_s) < limit_s
+    assert min(wall_s) < 0.150
 
 
 def test_something_that_is_no_daemon() -> None:
