@@ -14,6 +14,11 @@ PATIENCE = float(os.environ.get("TAPSENTINEL_PATIENCE", "1"))
 """How many times longer everything may take: more than 1 under emulation."""
 
 
+def patient_s(seconds: float) -> str:
+    """A duration for a configuration, as much longer as a command takes to look within it."""
+    return f"{seconds * PATIENCE:g}s"
+
+
 def wait_until(
     predicate: Callable[[], Found], timeout_s: float, what: str, every_s: float = 0.005
 ) -> Found:

@@ -26,7 +26,7 @@ from tests.harness.canned_control import (
     run_directory,
     uplink,
 )
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE, wait_until
 
 CLI = [sys.executable, "-m", "sentinel.cli"]
 
@@ -233,11 +233,12 @@ class TestNoDaemon:
         assert "systemctl status tapsentinel" in done.stderr
 
     def test_one_that_stands_still(self, control: CannedControl) -> None:
-        control.stall(6)
+        # For longer than the command takes to begin, and then waits.
+        control.stall(4 + 2 * PATIENCE)
         begun = time.monotonic()
         done = run(control, "status")
         assert done.returncode == 3
-        assert time.monotonic() - begun < 15
+        assert time.monotonic() - begun < 15 * PATIENCE
         assert "is it stopped, or hanging?" in done.stderr
 
 
@@ -283,6 +284,8 @@ def test_a_thousand_ports_in_time(control: CannedControl) -> None:
         cpu_s.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert len(json.loads(done.stdout)) == 1000
     print(f"1,000 ports: {min(wall_s) * 1000:.0f} ms, {min(cpu_s) * 1000:.0f} ms of a CPU")
+    if PATIENCE > 1:
+        pytest.skip("an emulated machine measures no speed")
     assert min(cpu_s) < 0.150
     load, cpus = os.getloadavg()[0], os.cpu_count() or 1
     if min(wall_s) >= 0.150 and load > 2 * cpus:

@@ -20,7 +20,7 @@ from tests.harness.guarded import (
     state_of,
 )
 from tests.harness.namespaces import Namespace
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import PATIENCE, patient_s, wait_until
 
 pytestmark = needs_daemon
 
@@ -58,10 +58,10 @@ def assert_shut(scene: Scene, name: str = OFFENDER) -> None:
 
 
 def test_a_hold_ends_by_itself_and_a_relapse_doubles_it() -> None:
-    with guarded(holding("2s", max="1h"), taps=[OFFENDER]) as scene:
+    with guarded(holding(patient_s(2), max="10h"), taps=[OFFENDER]) as scene:
         for relapses in range(2):
             held = offend(scene)
-            expected_ns = 2 * SECOND_NS * 2**relapses
+            expected_ns = 2 * PATIENCE * SECOND_NS * 2**relapses
             assert 0.85 * expected_ns <= held["hold_ns"] <= 1.15 * expected_ns
             assert held["until_wall_ns"] == held["since_wall_ns"] + held["hold_ns"]
             assert held["relapses"] == relapses
@@ -75,7 +75,7 @@ def test_a_hold_ends_by_itself_and_a_relapse_doubles_it() -> None:
 
 
 def test_without_auto_release_it_stays_and_an_order_ends_it() -> None:
-    with guarded(holding("1s", auto_release=False), taps=[OFFENDER]) as scene:
+    with guarded(holding(patient_s(1), auto_release=False), taps=[OFFENDER]) as scene:
         held = offend(scene)
         assert held["hold_ns"] is None
         assert held["until_wall_ns"] is None
@@ -84,7 +84,7 @@ def test_without_auto_release_it_stays_and_an_order_ends_it() -> None:
 
 
 def test_a_restart_keeps_what_is_left_of_a_hold() -> None:
-    with guarded(holding("4s"), taps=[OFFENDER]) as scene:
+    with guarded(holding(patient_s(4)), taps=[OFFENDER]) as scene:
         held = offend(scene)
         for end in (scene.sentinel.stop, scene.sentinel.kill):
             end()
@@ -97,7 +97,7 @@ def test_a_restart_keeps_what_is_left_of_a_hold() -> None:
 
 
 def test_a_hold_that_ended_while_no_daemon_ran_ends_with_its_start() -> None:
-    with guarded(holding("2s"), taps=[OFFENDER]) as scene:
+    with guarded(holding(patient_s(2)), taps=[OFFENDER]) as scene:
         held = offend(scene)
         scene.sentinel.kill()
         wait_until(lambda: time.time_ns() > held["until_wall_ns"], 5, "the hold to be over")
@@ -134,7 +134,7 @@ def test_a_guest_that_comes_back_on_a_new_tap_is_cut_again() -> None:
 
 
 def test_who_is_away_when_the_hold_ends_comes_back_free() -> None:
-    with guarded(holding("2s"), taps=[OFFENDER]) as scene:
+    with guarded(holding(patient_s(2)), taps=[OFFENDER]) as scene:
         offend(scene)
         scene.lab.hypervisor.remove(OFFENDER)
         wait_until(lambda: events(scene.sentinel, "port.gone"), 10, "the port to go", 0.02)
