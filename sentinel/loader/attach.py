@@ -57,13 +57,13 @@ class TcxAttacher:
     def attach(self, ifindex: int, side: str, prog_fd: int) -> bool:
         """See Attacher. An old link to a device that is gone is removed first."""
         path = self._pins.link(ifindex, side)
-        if path.exists():
-            link_fd = syscall.open_pin(path)
+        pinned_fd = syscall.open_pin_if_there(path)
+        if pinned_fd is not None:
             try:
-                if self._update(link_fd, ifindex, prog_fd):
+                if self._update(pinned_fd, ifindex, prog_fd):
                     return True
             finally:
-                os.close(link_fd)
+                os.close(pinned_fd)
             path.unlink(missing_ok=True)
         link_fd = lib.ts_tcx_link(prog_fd, ifindex, side == "out")
         _check_device(link_fd, f"attach to device {ifindex} ({side}) by tcx", ifindex)
@@ -89,9 +89,9 @@ class TcxAttacher:
     def detach(self, ifindex: int, side: str) -> None:
         """See Attacher."""
         path = self._pins.link(ifindex, side)
-        if not path.exists():
+        link_fd = syscall.open_pin_if_there(path)
+        if link_fd is None:
             return
-        link_fd = syscall.open_pin(path)
         try:
             lib.ts_link_detach(link_fd)
         finally:
@@ -100,10 +100,9 @@ class TcxAttacher:
 
     def is_attached(self, ifindex: int, side: str) -> bool:
         """See Attacher."""
-        path = self._pins.link(ifindex, side)
-        if not path.exists():
+        link_fd = syscall.open_pin_if_there(self._pins.link(ifindex, side))
+        if link_fd is None:
             return False
-        link_fd = syscall.open_pin(path)
         try:
             return link_info(link_fd)[0] == ifindex
         finally:

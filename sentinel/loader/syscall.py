@@ -26,6 +26,12 @@ def open_pin(path: Path) -> int:
     return check(lib.ts_obj_get(os.fsencode(path)), f"open the pin {path}")
 
 
+def open_pin_if_there(path: Path) -> int | None:
+    """The same; None if nothing is pinned there."""
+    opened = lib.ts_obj_get(os.fsencode(path))
+    return None if opened == -errno.ENOENT else check(opened, f"open the pin {path}")
+
+
 def pin(fd: int, path: Path) -> None:
     """Pins an object. Raises KernelError (EEXIST if something is pinned there)."""
     check(lib.ts_obj_pin(fd, os.fsencode(path)), f"pin at {path}")

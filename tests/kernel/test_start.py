@@ -23,6 +23,8 @@ STARTS = 5
 MOST_STARTS = 15
 MOST_BEYOND_IMPORTS_S = 0.300
 MOST_RSS_KB = 48 << 10
+MOST_SPREAD = 1.25
+"""Of what takes the same each time, where nobody else is at work."""
 LIVES_S = 60
 
 
@@ -57,8 +59,12 @@ def test_ready_soon_after_its_imports(pinned: Sentinel) -> None:
         f"({floor.wall_s * 1e3:.0f} ms); of the CPU {ready.cpu_s - floor.cpu_s:.2f} s more"
     )
     load, cpus = os.getloadavg()[0], os.cpu_count() or 1
-    if beyond_s > MOST_BEYOND_IMPORTS_S and load > 2 * cpus:
-        pytest.skip(f"the machine is busy (load {load:.0f}): {beyond_s * 1e3:.0f} ms")
+    spread = max(one.wall_s for one in imports) / floor.wall_s
+    if beyond_s > MOST_BEYOND_IMPORTS_S and (load > 2 * cpus or spread > MOST_SPREAD):
+        pytest.skip(
+            f"the machine is busy (load {load:.0f}, imports alone up to {spread:.1f} times as "
+            f"long): {beyond_s * 1e3:.0f} ms"
+        )
     assert beyond_s <= MOST_BEYOND_IMPORTS_S
 
 
