@@ -211,7 +211,10 @@ class Daemon:
                     self.attachments.change(device)
                 case Changed():
                     self.attachments.change(device)
-            self.apply(self.engine.change(change, time.time_ns()))
+            # Of one that is not guarded yet the engine is told when it is, as it is then: a
+            # cut that it wants before would find no latch.
+            if isinstance(change, Gone) or device.ifindex in self.attachments.attached:
+                self.apply(self.engine.change(change, time.time_ns()))
         self.write_config()
         self.settle_newcomers()
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -131,6 +132,21 @@ def test_a_guest_that_comes_back_on_a_new_tap_is_cut_again() -> None:
         assert scene.sentinel.json("status")["away"] == []
         assert scene.sentinel.cli("release", OFFENDER).returncode == 0
         assert_open(scene)
+
+
+def test_who_comes_back_is_cut_though_much_is_told_of_it_before_it_is_guarded() -> None:
+    with guarded(holding("1h"), taps=[OFFENDER]) as scene:
+        offend(scene)
+        scene.lab.hypervisor.remove(OFFENDER)
+        wait_until(lambda: scene.sentinel.json("status")["away"], 10, "the port to go", 0.02)
+        assert scene.sentinel.process is not None
+        scene.sentinel.process.send_signal(signal.SIGSTOP)
+        # That it is there, that it is on the bridge, that it is up: read in one go.
+        scene.lab.hypervisor.add_tap(OFFENDER)
+        scene.sentinel.process.send_signal(signal.SIGCONT)
+        scene.wait_for_state(OFFENDER, "quarantined")
+        assert_shut(scene)
+        assert events(scene.sentinel, "quarantine.released") == []
 
 
 def test_who_is_away_when_the_hold_ends_comes_back_free() -> None:
