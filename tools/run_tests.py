@@ -33,6 +33,8 @@ class Tally:
     failed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     forbidden_skips: list[str] = field(default_factory=list)
+    uncollected: list[str] = field(default_factory=list)
+    """Files that could not be read for tests."""
 
     def add(self, report: Path) -> None:
         """Counts one JUnit report. A report that is missing is a failure."""
@@ -49,6 +51,9 @@ class Tally:
                     self.forbidden_skips.append(name)
             elif case.find("failure") is not None or case.find("error") is not None:
                 self.failed += 1
+                error = case.find("error")
+                if error is not None and error.get("message") == "collection failure":
+                    self.uncollected.append(name.strip("."))
             else:
                 self.passed += 1
 
@@ -98,7 +103,9 @@ def main() -> int:
             report = Path(folder, f"{name}.xml")
             codes.append(run([*options, *chosen], report))
             tally.add(report)
-        if tally.failed:
+        # A run that was broken off, or a file that could not be read, left tests out.
+        is_whole = not tally.uncollected and all(code in (0, 1) for code in codes)
+        if tally.failed and is_whole:
             codes = [run_again(chosen, Path(folder, "again.xml"), tally)]
     for reason, times in tally.skipped.most_common():
         print(f"skipped {times}: {reason}")
@@ -106,6 +113,8 @@ def main() -> int:
         for name in tally.forbidden_skips:
             print(f"skipped where nothing may skip: {name}")
         tally.failed += len(tally.forbidden_skips)
+    for name in dict.fromkeys(tally.uncollected):
+        print(f"not collected: {name}")
     print(f"took {time.monotonic() - started:.0f} s")
     print(f"{tally.passed} passed, {tally.failed} failed, {tally.skipped.total()} skipped")
     return 1 if tally.failed or any(codes) else 0
