@@ -8,18 +8,16 @@ through a serial port. Its frames come out of a virtio NIC and its own network s
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import ipaddress
 import re
 import shlex
-import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
-from types import TracebackType
 
+from tests.harness.closing import Closing
+from tests.harness.serial_orders import SerialError, SerialOrders
 from tools.vm.fetch_kernel import fetch_kernel
 from tools.vm.initramfs import build_initramfs
 from tools.vm.lanes import LANES
@@ -40,7 +38,7 @@ class GuestError(Exception):
     """The guest did not boot, or did not do what it was told."""
 
 
-class RealGuest:
+class RealGuest(Closing):
     """A virtual machine whose NIC is the tap `tap` in the network namespace `netns`.
 
     A tap that does not exist is made by qemu and goes when the guest ends; one that
@@ -74,9 +72,7 @@ class RealGuest:
         self.release = ""
         self._cleanup = contextlib.ExitStack()
         self._qemu: subprocess.Popen[bytes] | None = None
-        self._orders: socket.socket | None = None
-        self._received = b""
-        self._number = 0
+        self._orders: SerialOrders | None = None
         self._console = Path()
 
     def __enter__(self) -> RealGuest:
@@ -88,44 +84,37 @@ class RealGuest:
             initramfs = scratch / "initramfs"
             initramfs.write_bytes(build_initramfs(kernel, INIT.read_text(), MODULES))
             self._console = scratch / "console"
-            ours, theirs = socket.socketpair()
-            cleanup.callback(ours.close)
+            orders = cleanup.enter_context(SerialOrders())
             told = "" if self.address is None else f"guest_address={self.address.with_prefixlen}"
-            with theirs:
-                arguments = [
-                    *machine(
-                        kernel,
-                        initramfs,
-                        self._console,
-                        cpus=1,
-                        memory_mb=self.memory_mb,
-                        kernel_arguments=told,
-                    ),
-                    *("-name", self.name),
-                    *("-netdev", f"tap,id=nic,ifname={self.tap},script=no,downscript=no"),
-                    *("-device", f"virtio-net-pci,netdev=nic,mac={self.mac},romfile="),
-                    *("-device", "virtio-serial-pci"),
-                    *("-chardev", f"socket,id=orders,fd={theirs.fileno()}"),
-                    *("-device", "virtserialport,chardev=orders,name=guest.orders"),
-                ]
-                self._qemu = cleanup.enter_context(
-                    running_qemu(
-                        arguments,
-                        prefix=self._inside(),
-                        pass_fds=[theirs.fileno()],
-                        stderr=subprocess.PIPE,
-                    )
+            arguments = [
+                *machine(
+                    kernel,
+                    initramfs,
+                    self._console,
+                    cpus=1,
+                    memory_mb=self.memory_mb,
+                    kernel_arguments=told,
+                ),
+                *("-name", self.name),
+                *("-netdev", f"tap,id=nic,ifname={self.tap},script=no,downscript=no"),
+                *("-device", f"virtio-net-pci,netdev=nic,mac={self.mac},romfile="),
+                *orders.arguments,
+            ]
+            self._qemu = cleanup.enter_context(
+                running_qemu(
+                    arguments,
+                    prefix=self._inside(),
+                    pass_fds=[orders.their_fd],
+                    stderr=subprocess.PIPE,
                 )
-            self._orders = ours
+            )
+            orders.is_handed_over()
+            self._orders = orders
             self._cleanup = cleanup.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the machine."""
         self._cleanup.close()
         self._qemu = self._orders = None
 
@@ -142,10 +131,12 @@ class RealGuest:
         Also sets the host's end of the link up. Raises GuestError, with qemu's or the
         kernel's last words, if it does not get there.
         """
-        _, status, told = self._answer(timeout)
+        try:
+            status, self.release = self._serial().wait_up(timeout)
+        except SerialError as error:
+            raise GuestError(f"{self.name}: {error}: {self._last_words()}") from None
         if status != 0:
-            raise GuestError(f"{self.name} came up with status {status}: {told}")
-        self.release = told.strip()
+            raise GuestError(f"{self.name} came up with status {status}: {self.release}")
         up = [*self._inside(), "ip", "link", "set", self.tap, "up"]
         subprocess.run(up, check=True, timeout=10)
 
@@ -155,15 +146,10 @@ class RealGuest:
         Raises GuestError if it fails (with `check`) or takes longer than `timeout`
         seconds; after a timeout the guest can be told nothing more.
         """
-        if self._orders is None:
-            raise GuestError(f"{self.name} is not running: use it in a with statement")
-        self._number += 1
-        encoded = base64.b64encode(command.encode()).decode()
-        self._orders.settimeout(timeout)
-        self._orders.sendall(f"{self._number} {encoded}\n".encode())
-        number, status, output = self._answer(timeout)
-        if number != self._number:
-            raise GuestError(f"{self.name} answered order {number}, not {self._number}")
+        try:
+            status, output = self._serial().ask(command, timeout)
+        except SerialError as error:
+            raise GuestError(f"{self.name}: {command!r}: {error}: {self._last_words()}") from None
         if check and status != 0:
             raise GuestError(f"{self.name}: {command!r} ended with {status}: {output}")
         return output
@@ -206,27 +192,10 @@ class RealGuest:
     def _inside(self) -> list[str]:
         return [] if self.netns is None else ["nsenter", f"--net={NETNS_DIR / self.netns}", "--"]
 
-    def _answer(self, timeout_s: float) -> tuple[int, int, str]:
-        """The next answer line: number, exit status, output."""
+    def _serial(self) -> SerialOrders:
         if self._orders is None:
             raise GuestError(f"{self.name} is not running: use it in a with statement")
-        deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._received:
-            self._orders.settimeout(max(deadline - time.monotonic(), 0.001))
-            try:
-                part = self._orders.recv(65536)
-            except TimeoutError:
-                raise GuestError(
-                    f"{self.name} did not answer within {timeout_s:.0f} s; its console:\n"
-                    f"{console_tail(self._console)}"
-                ) from None
-            if not part:
-                raise GuestError(f"{self.name} ended: {self._last_words()}")
-            self._received += part
-        line, _, self._received = self._received.partition(b"\n")
-        number, status, *encoded = line.split()
-        output = base64.b64decode(encoded[0] if encoded else b"")
-        return int(number), int(status), output.decode(errors="replace")
+        return self._orders
 
     def _last_words(self) -> str:
         complaint = b""

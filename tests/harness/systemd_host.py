@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO
 
 import dpkt
 
+from tests.harness.closing import Closing
+from tests.harness.serial_orders import SerialError, SerialOrders
 from tools.vm.fetch_kernel import fetch_kernel
 from tools.vm.initramfs import build_initramfs
 from tools.vm.lanes import Lane
@@ -41,7 +41,7 @@ class HostError(Exception):
     """The host did not boot, or did not do what it was told."""
 
 
-class SystemdHost:
+class SystemdHost(Closing):
     """The machine of one lane; `share` is a folder here that it sees as /mnt, read-only.
 
     Use as a context manager, then `wait_up`. What it writes is gone with it, but
@@ -52,9 +52,7 @@ class SystemdHost:
         self.lane = lane
         self._share = share
         self._cleanup = contextlib.ExitStack()
-        self._orders: socket.socket | None = None
-        self._received = b""
-        self._number = 0
+        self._orders: SerialOrders | None = None
         self._console = Path()
         self._wire = Path()
 
@@ -66,43 +64,36 @@ class SystemdHost:
             initramfs = scratch / "initramfs"
             initramfs.write_bytes(build_initramfs(kernel, INIT.read_text(), MODULES))
             self._console, self._wire = scratch / "console", scratch / "wire.pcap"
-            ours, theirs = socket.socketpair()
-            cleanup.callback(ours.close)
-            with theirs:
-                arguments = [
-                    # One CPU: with several an emulated kernel now and then stands still.
-                    *machine(
-                        kernel,
-                        initramfs,
-                        self._console,
-                        cpus=1,
-                        memory_mb=MEMORY_MB,
-                        kernel_arguments=KERNEL_ARGUMENTS,
-                        reboots=True,
-                    ),
-                    *own_disk(image),
-                    *shared_folder("share", self._share, readonly=True),
-                    # The second is where frames go: a hub takes none that nobody takes from it.
-                    *("-netdev", "hubport,id=wire,hubid=0", "-netdev", "hubport,id=end,hubid=0"),
-                    *("-device", "virtio-net-pci,netdev=wire,romfile="),
-                    *("-object", f"filter-dump,id=dump,netdev=wire,file={self._wire}"),
-                    *("-device", "virtio-serial-pci"),
-                    *("-chardev", f"socket,id=orders,fd={theirs.fileno()}"),
-                    *("-device", "virtserialport,chardev=orders,name=guest.orders"),
-                ]
-                cleanup.enter_context(
-                    running_qemu(arguments, pass_fds=[theirs.fileno()], stderr=subprocess.DEVNULL)
-                )
-            self._orders = ours
+            orders = cleanup.enter_context(SerialOrders())
+            arguments = [
+                # One CPU: with several an emulated kernel now and then stands still.
+                *machine(
+                    kernel,
+                    initramfs,
+                    self._console,
+                    cpus=1,
+                    memory_mb=MEMORY_MB,
+                    kernel_arguments=KERNEL_ARGUMENTS,
+                    reboots=True,
+                ),
+                *own_disk(image),
+                *shared_folder("share", self._share, readonly=True),
+                # The second is where frames go: a hub takes none that nobody takes from it.
+                *("-netdev", "hubport,id=wire,hubid=0", "-netdev", "hubport,id=end,hubid=0"),
+                *("-device", "virtio-net-pci,netdev=wire,romfile="),
+                *("-object", f"filter-dump,id=dump,netdev=wire,file={self._wire}"),
+                *orders.arguments,
+            ]
+            cleanup.enter_context(
+                running_qemu(arguments, pass_fds=[orders.their_fd], stderr=subprocess.DEVNULL)
+            )
+            orders.is_handed_over()
+            self._orders = orders
             self._cleanup = cleanup.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """End the machine."""
         self._cleanup.close()
         self._orders = None
 
@@ -111,11 +102,10 @@ class SystemdHost:
 
         Raises HostError with the console's end.
         """
-        number, _, told = self._answer(timeout_s)
-        if number != 0:
-            raise HostError(f"it answered order {number} instead of starting")
-        self._number = 0
-        return told.strip()
+        try:
+            return self._serial().wait_up(timeout_s)[1]
+        except SerialError as error:
+            raise HostError(f"{error}; the console:\n{console_tail(self._console)}") from None
 
     def reboot(self) -> None:
         """Reboot in good order, and wait until it takes orders again."""
@@ -139,13 +129,12 @@ class SystemdHost:
 
     def ask(self, command: str, *, timeout_s: float = ORDER_AT_MOST_S) -> tuple[int, str]:
         """As `run`, with the exit status and without complaint about it."""
-        self._number += 1
-        encoded = base64.b64encode(command.encode()).decode()
-        self._socket().sendall(f"{self._number} {encoded}\n".encode())
-        number, status, output = self._answer(timeout_s)
-        if number != self._number:
-            raise HostError(f"it answered order {number}, not {self._number}: it started anew?")
-        return status, output
+        try:
+            return self._serial().ask(command, timeout_s)
+        except SerialError as error:
+            raise HostError(
+                f"{command!r}: {error}; the console:\n{console_tail(self._console)}"
+            ) from None
 
     def wait_for(self, command: str, timeout_s: float = ORDER_AT_MOST_S) -> str:
         """Ask until `command` succeeds; its output. Raises HostError with the last one."""
@@ -179,29 +168,10 @@ class SystemdHost:
             log = str(silent)
         return f"console:\n{console_tail(self._console)}\nlog:\n{log}"
 
-    def _socket(self) -> socket.socket:
+    def _serial(self) -> SerialOrders:
         if self._orders is None:
             raise HostError("the host is not running: use it in a with statement")
         return self._orders
-
-    def _answer(self, timeout_s: float) -> tuple[int, int, str]:
-        deadline = time.monotonic() + timeout_s
-        while b"\n" not in self._received:
-            self._socket().settimeout(max(deadline - time.monotonic(), 0.001))
-            try:
-                part = self._socket().recv(65536)
-            except TimeoutError:
-                raise HostError(
-                    f"no answer within {timeout_s:.0f} s; the console:\n"
-                    f"{console_tail(self._console)}"
-                ) from None
-            if not part:
-                raise HostError(f"the machine ended; its console:\n{console_tail(self._console)}")
-            self._received += part
-        line, _, self._received = self._received.partition(b"\n")
-        number, status, *encoded = line.split()
-        output = base64.b64decode(encoded[0] if encoded else b"")
-        return int(number), int(status), output.decode(errors="replace")
 
 
 def _whole_frames(dump: BinaryIO) -> Iterator[bytes]:
