@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 import lzma
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from tools.vm import fast_files
 from tools.vm.fetch_kernel import StockKernel, fetch_kernel
 from tools.vm.initramfs import build_initramfs, load_order
-from tools.vm.lanes import LANES, Lane, LaneError, lane_named
+from tools.vm.lanes import CHECKOUT, LANES, Lane, LaneError, lane_named
 from tools.vm.nics import back_to_back, mac_of
 from tools.vm.run_lanes import Plan, _counts
 
@@ -136,3 +138,16 @@ def test_the_lanes_of_the_story_run_it_and_what_was_asked_for_goes_first() -> No
     story = "tests/vm/test_story_double_vlan.py"
     assert [story in own.tests_of(lane) for lane in LANES] == [False, True, True, False]
     assert Plan(["tests/prog"], 1.0, Path("image")).tests_of("6.1") == ["tests/prog"]
+
+
+def test_of_a_checkout_neither_disks_nor_pipes_are_copied(tmp_path: Path) -> None:
+    """A device or a pipe would never end: such stand in the roots that packages are built in."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "file").write_text("it")
+    for name in ("pipe", "file"):
+        fast_files._copy(str(tmp_path / name), str(tmp_path / f"copy of {name}"))
+    assert not (tmp_path / "copy of pipe").exists()
+    assert (tmp_path / "copy of file").read_text() == "it"
+    names = ["vm", "packages", "harness"]
+    left_out = fast_files._checkout_parts_left_out(str(CHECKOUT / "build"), names)
+    assert set(left_out) == {"vm", "packages"}

@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tools.package.suites import OUTPUT as PACKAGES
 from tools.vm.lanes import CACHE, CHECKOUT, LaneError
 
 Ignore = Callable[[str, list[str]], Iterable[str]]
@@ -58,7 +60,8 @@ def build_fast_files(image: Path) -> None:
 
 def _checkout_parts_left_out(folder: str, names: list[str]) -> Iterable[str]:
     if Path(folder) == CHECKOUT / "build":
-        return {CACHE.name}
+        # Disks and kernels, and roots of other releases, whose /dev/zero has no end.
+        return {CACHE.name, PACKAGES.name}
     if Path(folder) == CHECKOUT:
         return {name for name in names if name.startswith(".")}
     return set()
@@ -97,9 +100,10 @@ def _copy_tree(tree: Path, stage: Path, ignore: Ignore) -> None:
 
 
 def _copy(source: str, target: str) -> None:
-    # A test run beside this one makes and removes files in __pycache__.
+    # A test run beside this one makes and removes files in __pycache__, and pipes.
     with contextlib.suppress(FileNotFoundError):
-        shutil.copy2(source, target)
+        if stat.S_ISREG(os.lstat(source).st_mode):
+            shutil.copy2(source, target)
 
 
 def _copy_file(path: Path, stage: Path) -> None:
