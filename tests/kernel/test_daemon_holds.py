@@ -85,7 +85,7 @@ def test_without_auto_release_it_stays_and_an_order_ends_it() -> None:
 
 
 def test_a_restart_keeps_what_is_left_of_a_hold() -> None:
-    with guarded(holding(patient_s(4)), taps=[OFFENDER]) as scene:
+    with guarded(holding(patient_s(6)), taps=[OFFENDER]) as scene:
         held = offend(scene)
         for end in (scene.sentinel.stop, scene.sentinel.kill):
             end()
