@@ -8,14 +8,14 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sentinel import __version__, abi, event
 from sentinel.answers_carried import Carried
 from sentinel.control_peer import SEVERAL_UIDS
 from sentinel.control_text import Encoded, encoded
 from sentinel.cuts import NO_UID
-from sentinel.decode import NO_COUNTERS, Order
+from sentinel.decode import NO_COUNTERS, Counters, Order
 from sentinel.effect import Effect, Log
 from sentinel.errors import PortGoneError, RefusedError
 from sentinel.inventory import Device
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 INCIDENTS_SHOWN = 10
 PORTS_AT_ONCE = 64
+_NOTHING: Final = ((NO_COUNTERS, NO_COUNTERS), (None, None))
 
 
 class Answers:
@@ -116,25 +117,44 @@ class Answers:
     async def ports(self) -> object:
         """Every port and uplink, by name."""
         daemon = self._daemon
-        attached = daemon.attachments.attached
+        maps, now = daemon.guard.maps, dial()
         devices = sorted(daemon.inventory.devices().values(), key=lambda device: device.name)
+        slots = maps.slots_of(daemon.attachments.attached)
         listed: list[Encoded] = []
         # What a thousand ports are in Python's objects would stay with the process.
         for start in range(0, len(devices), PORTS_AT_ONCE):
             some = devices[start : start + PORTS_AT_ONCE]
-            counters = daemon.counters([one.ifindex for one in some if one.ifindex in attached])
-            listed += [encoded(self._port(device, counters)) for device in some]
+            held = [slots[one.ifindex] for one in some if one.ifindex in slots]
+            sums = maps.counters([slot.slot for slot in held])
+            known = {
+                slot.ifindex: (both, daemon.leases.clocks(slot, now))
+                for slot, both in zip(held, sums, strict=True)
+            }
+            listed += [encoded(self._port(one, *known.get(one.ifindex, _NOTHING))) for one in some]
         return listed
 
-    def _port(self, device: Device, counters: Mapping[int, Any]) -> dict[str, Any]:
+    def _port_now(self, device: Device) -> dict[str, Any]:
+        counters = self._daemon.counters([device.ifindex])
+        return self._port(
+            device,
+            counters.get(device.ifindex, _NOTHING[0]),
+            self._daemon.leases.last_seen(device.ifindex),
+        )
+
+    def _port(
+        self,
+        device: Device,
+        counters: tuple[Counters, Counters],
+        last_seen: tuple[int | None, int | None],
+    ) -> dict[str, Any]:
         daemon = self._daemon
         return port_document(
             device,
             device.ifindex in daemon.attachments.attached,
             daemon.engine.cuts.active(device.ifindex),
-            counters.get(device.ifindex, (NO_COUNTERS, NO_COUNTERS)),
+            counters,
             daemon.attachments.problems.get(device.ifindex),
-            *daemon.leases.last_seen(device.ifindex),
+            *last_seen,
         )
 
     async def show(self, name: str) -> object:
@@ -145,7 +165,7 @@ class Answers:
             lambda journal: journal.incidents(port=name, limit=INCIDENTS_SHOWN)
         )
         return {
-            "port": self._port(device, daemon.counters([device.ifindex])),
+            "port": self._port_now(device),
             "incidents": incidents,
             "leases": daemon.engine.dhcp.leases(time.monotonic_ns(), dial(), device.ifindex),
             "path": await self._path(device),
@@ -154,8 +174,7 @@ class Answers:
 
     def port(self, name: str) -> object:
         """One port or uplink, as `ports` lists it."""
-        device = self._known(name)
-        return self._port(device, self._daemon.counters([device.ifindex]))
+        return self._port_now(self._known(name))
 
     async def _path(self, device: Device) -> dict[str, Any] | None:
         daemon = self._daemon

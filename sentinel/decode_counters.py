@@ -99,8 +99,8 @@ class Counters:
             "vlan_nested": self.vlan_nested,
             "bpdu": _group(BPDU_KINDS, self.bpdu),
             "bpdu_host": self.bpdu_host,
-            "dhcp": _other_last(DHCP_TYPES, self.dhcp),
-            "dhcp6": _other_last(DHCP6_TYPES, self.dhcp6),
+            "dhcp": _other_last(_DHCP_LISTED, self.dhcp),
+            "dhcp6": _other_last(_DHCP6_LISTED, self.dhcp6),
             "dhcp_server": self.dhcp_server,
             "dropped": _group(DROPS, self.dropped),
             "events": _group(_FATES, (self.events_told, self.events_suppressed, self.events_lost)),
@@ -110,15 +110,20 @@ class Counters:
         }
 
 
+# As they are shown: "other" is no type of its own and stands last.
+_DHCP_LISTED: Final = (*DHCP_TYPES[1:], DHCP_TYPES[0])
+_DHCP6_LISTED: Final = (*DHCP6_TYPES[1:], DHCP6_TYPES[0])
 _FATES: Final = ("told", "suppressed", "lost")
 
 
 def _group(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
-    return {**dict(zip(names, counts, strict=True)), "total": sum(counts)}
+    group = dict(zip(names, counts, strict=True))
+    group["total"] = sum(counts)
+    return group
 
 
-def _other_last(names: Sequence[str], counts: Sequence[int]) -> dict[str, int]:
-    return _group((*names[1:], names[0]), (*counts[1:], counts[0]))
+def _other_last(names: Sequence[str], counts: tuple[int, ...]) -> dict[str, int]:
+    return _group(names, counts[1:] + counts[:1])
 
 
 def decode_counters(words: Sequence[int]) -> Counters:

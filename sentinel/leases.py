@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from sentinel import abi
+from sentinel.decode import PortSlot
 from sentinel.decode_message import decode_message
 from sentinel.dhcp.facts import PortFacts, QueueReading
 from sentinel.dhcp.sentences import Dial
@@ -143,10 +144,12 @@ class Leases:
     def last_seen(self, ifindex: int) -> tuple[int | None, int | None]:
         """When a device last sent and last got any frame at all, wall clock; None: never."""
         slot = self._maps.find(ifindex)
-        if slot is None:
-            return None, None
+        return (None, None) if slot is None else self.clocks(slot, dial())
+
+    def clocks(self, slot: PortSlot, now: Dial) -> tuple[int | None, int | None]:
+        """`last_seen` of the device whose slot this is."""
         talk = self._maps.talk(slot.slot)
-        offset_ns = dial().wall_minus_monotonic_ns
+        offset_ns = now.wall_minus_monotonic_ns
         sent_ns = max(slot.sent_ns, talk.quiet_sent_ns)
         received_ns = max(slot.received_ns, talk.quiet_received_ns)
         return (
