@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.measure import REPEATS, ROUNDS, Ratio
+from bench.measure import REPEATS, ROUNDS, TIMES, Ratio
 
 TCP_LIMIT, WORST_LIMIT, TAGGED_LIMIT = 1.5, 2.5, 5.0
 """Times the empty program: plain TCP, anything without tags, anything with tags."""
@@ -87,7 +87,7 @@ def write_report(tables: Tables) -> None:
         f"ran in turn, {REPEATS:,} frames each, by BPF_PROG_TEST_RUN; in brackets the middle "
         "half of the ratios. Time is the thread's own on a CPU. Trust ratios more than "
         "nanoseconds: the empty program's hold the loop around it as well. A row over its limit "
-        "is measured up to five times, and the best stands.",
+        f"is measured up to {TIMES} times, with a pause between, and the best stands.",
         f"Plain TCP costs at most **{tcp:.2f}** times the empty program ({TCP_LIMIT} is allowed), "
         f"the worst case without tags, {worst.frame} in `{worst.what}`, "
         f"**{worst.found.ratio:.2f}** times ({WORST_LIMIT} is allowed). A tagged frame is "
