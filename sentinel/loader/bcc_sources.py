@@ -23,6 +23,8 @@ _INSTALLED = Path(__file__).with_name("sources")
 _CHECKOUT = Path(__file__).parents[2] / "bpf"
 _LIBRARY = Path("/usr/include")
 _MODULES = Path("/lib/modules")
+_TREES = Path("/usr/src")
+_MACHINE = platform.machine()
 _ARCHITECTURES = {"x86_64": "x86", "aarch64": "arm64", "ppc64le": "powerpc", "s390x": "s390"}
 _INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*[<"]([^>"\n]+)[>"]', re.MULTILINE)
 
@@ -43,20 +45,26 @@ def source_files(folder: Path) -> list[Path]:
 def kernel_headers() -> list[Path]:
     """Folders of the kernel's interface to user space, from the first place that has it.
 
-    BCC_KERNEL_SOURCE, the running kernel's headers (which Debian splits in two
-    packages), the C library's. Raises KernelError naming what to install.
+    BCC_KERNEL_SOURCE, the running kernel's headers, the C library's. Raises KernelError
+    naming what to install.
     """
-    running = _MODULES / platform.release()
+    release = platform.release()
     named = os.environ.get("BCC_KERNEL_SOURCE")
     if named:
-        found = _interface(Path(named), _other_half(Path(named)))
+        found = _interface(*_halves(Path(named)))
         if not found:
             raise KernelError(
                 f"BCC_KERNEL_SOURCE is {named}, where no kernel headers are: {INSTALL_HEADERS}"
             )
         return found
-    library = [_LIBRARY, *_LIBRARY.glob(f"{platform.machine()}-linux-*")]
-    found = _interface(running / "source", running / "build") or _complete(library)
+    running, library = _MODULES / release, [_LIBRARY, *_LIBRARY.glob(f"{_MACHINE}-linux-*")]
+    found = (
+        _interface(running / "source", running / "build")
+        # Where those two point to: the unit's sandbox hides the links, not the trees.
+        or _interface(*_halves(_TREES / f"linux-headers-{release}"))
+        or _interface(_TREES / "kernels" / release)
+        or _complete(library)
+    )
     if not found:
         raise KernelError(f"no kernel headers for BCC: {INSTALL_HEADERS}")
     return found
@@ -94,18 +102,22 @@ def _reached(sources: Sequence[Path], headers: Sequence[Path]) -> list[Path]:
 
 
 def _interface(*trees: Path) -> list[Path]:
-    arch = _ARCHITECTURES.get(platform.machine(), platform.machine())
+    arch = _ARCHITECTURES.get(_MACHINE, _MACHINE)
     below = ("include/uapi", f"arch/{arch}/include/uapi", f"arch/{arch}/include/generated/uapi")
     return _complete([tree / folder for tree in trees for folder in below])
 
 
 def _complete(folders: list[Path]) -> list[Path]:
     wanted = ("linux/ip.h", "asm/types.h")
-    if all(any((folder / file).is_file() for folder in folders) for file in wanted):
-        return [folder for folder in folders if folder.is_dir()]
+    # Not is_dir(): what may not be looked into is as good as not there.
+    there = [folder for folder in folders if os.path.isdir(folder)]  # noqa: PTH112
+    if all(any(os.path.isfile(folder / file) for folder in there) for file in wanted):  # noqa: PTH113
+        return there
     return []
 
 
-def _other_half(tree: Path) -> Path:
-    """Of Debian's linux-headers-VERSION-FLAVOUR the -common, where all of it is that they share."""
-    return tree.with_name(re.sub(r"-[a-z0-9]+$", "-common", tree.name))
+def _halves(tree: Path) -> list[Path]:
+    """A tree, and what Debian's flavours share: linux-headers-6.1.0-9-common beside -amd64."""
+    stems = [re.sub(rf"(-[a-z0-9]+){{{parts}}}$", "", tree.name) for parts in (1, 2)]
+    ends = ("common", "common-rt")
+    return [tree, *(tree.with_name(f"{stem}-{end}") for stem in stems for end in ends)]

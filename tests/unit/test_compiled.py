@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +129,56 @@ def test_no_headers_anywhere_names_the_packages(
     monkeypatch.setenv("BCC_KERNEL_SOURCE", str(tmp_path))
     with pytest.raises(KernelError, match=r"BCC_KERNEL_SOURCE is .*: install linux-headers-"):
         bcc_sources.kernel_headers()
+
+
+HEADERS_SEEN = """
+import sys
+from pathlib import Path
+from sentinel.loader import bcc_sources
+here = Path(sys.argv[1])
+bcc_sources._LIBRARY = here / "include"
+bcc_sources._MODULES, bcc_sources._TREES = here / "modules", here / "src"
+bcc_sources.platform.release = lambda: sys.argv[2]
+print(*(folder.relative_to(here) for folder in bcc_sources.kernel_headers()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("release", "trees"),
+    [
+        ("6.1.0-9-amd64", ("linux-headers-6.1.0-9-amd64", "linux-headers-6.1.0-9-common")),
+        ("6.1.0-9-rt-amd64", ("linux-headers-6.1.0-9-rt-amd64", "linux-headers-6.1.0-9-common-rt")),
+        (
+            "6.12.5+deb13-cloud-amd64",
+            ("linux-headers-6.12.5+deb13-cloud-amd64", "linux-headers-6.12.5+deb13-common"),
+        ),
+        ("5.14.0-1.el9.x86_64", ("kernels/5.14.0-1.el9.x86_64",) * 2),
+        ("6.6.6", ()),
+    ],
+)
+def test_what_a_sandbox_hides_is_looked_for_where_it_lies(
+    release: str, trees: tuple[str, ...], tmp_path: Path
+) -> None:
+    generated = f"arch/{bcc_sources._ARCHITECTURES[platform.machine()]}/include/generated/uapi"
+    if not trees:
+        wanted = ["include"]
+    else:
+        wanted = [f"src/{trees[0]}/{generated}", f"src/{trees[1]}/include/uapi"]
+    for folder, file in zip((wanted[0], wanted[-1]), ("asm/types.h", "linux/ip.h"), strict=True):
+        header = tmp_path / folder / file
+        header.parent.mkdir(parents=True, exist_ok=True)
+        header.touch()
+    (tmp_path / "modules").mkdir(mode=0)
+    # Root is refused only without its capabilities, as in the unit.
+    bare = ("setpriv", "--bounding-set=-all", "--inh-caps=-all") if os.geteuid() == 0 else ()
+    seen = subprocess.run(
+        [*bare, sys.executable, "-c", HEADERS_SEEN, tmp_path, release],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
+    )
+    assert sorted(seen.stdout.split()) == sorted(wanted)
 
 
 def test_a_system_without_python_names_the_package(
