@@ -8,6 +8,8 @@ import json
 from tests.harness.package_host import BAD, CONFIG, GOOD, STATUS_XML, PackageHost, bpdu_of
 
 INSTALL_AT_MOST_S = 300.0
+# packaging/tapsentinel.service, TimeoutStartSec=.
+COMPILED_AT_MOST_S = 600.0
 # Held for longer than all of this takes.
 CUTS = (
     '[checks.bpdu]\naction = "quarantine"\n[fuse]\nmax_quarantined = "100%"\n'
@@ -173,6 +175,22 @@ def a_vm_is_named_by_its_process(host: PackageHost) -> None:
     host.host.wait_for(f"tapsentinel show {BAD} --json | grep fdinfo")
     assert host.port(BAD)["state"] == "quarantined"
     host.host.run(f"rm {drop_in}; systemctl daemon-reload; systemctl restart tapsentinel")
+
+
+def the_other_loader_takes_over(host: PackageHost) -> None:
+    """Compiled in the daemon's sandbox, then the package's objects again: nothing leaks."""
+    for loader in ("bcc", "libbpf"):
+        pid, cut = host.pid(), host.port(BAD)
+        host.configure(f'{CUTS}[kernel]\nloader = "{loader}"\n')
+        with host.flooded(FLOODED):
+            host.host.run("systemctl restart tapsentinel", timeout_s=COMPILED_AT_MOST_S)
+            host.wait_active(not_pid=pid)
+        assert host.json("status")["loader"] == loader
+        now = host.port(BAD)
+        assert now["state"] == "quarantined"
+        assert now["quarantine"]["since_wall_ns"] == cut["quarantine"]["since_wall_ns"]
+    assert "type=1326" not in host.host.run("journalctl -b -k")
+    host.host.run("ls /var/lib/tapsentinel/compiled/*.json")
 
 
 def the_publisher_publishes(host: PackageHost) -> None:

@@ -46,6 +46,7 @@ LIFE: tuple[Callable[[PackageHost], None], ...] = (
     steps.the_sandbox_of_the_daemon,
     steps.everything_works_in_it,
     steps.a_vm_is_named_by_its_process,
+    steps.the_other_loader_takes_over,
     steps.the_publisher_publishes,
     steps.the_sandbox_of_the_publisher,
     steps.upgraded_under_a_flood,

@@ -28,7 +28,7 @@ HERE = Path(__file__).resolve().parent
 RELEASES = {"6.1": "bookworm", "6.12": "trixie"}
 PACKAGES = ("systemd", "systemd-sysv", "udev", "kmod", "iproute2", "libbpf1", "python3")
 # What a test needs beside the product.
-TEST_PACKAGES = ("mosquitto",)
+TEST_PACKAGES = ("mosquitto", "python3-bpfcc", "linux-libc-dev")
 LEFT_OUT = ("/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/man/*")
 BOOTSTRAP_TIMEOUT_S = 1200
 IMAGE_BYTES = 2 << 30
@@ -77,13 +77,14 @@ def _recipe(kernel: StockKernel) -> str:
 
 def _bootstrapped(suite: str, *, refresh: bool) -> Path:
     """The release as an archive of files."""
-    archive = CACHE / f"root-{suite}.tar"
+    packages = ",".join((*PACKAGES, *TEST_PACKAGES))
+    archive = CACHE / f"root-{suite}-{hashlib.sha256(packages.encode()).hexdigest()[:12]}.tar"
     if archive.exists() and not refresh:
         return archive
     alone = Lane(suite, "", (suite,), (f"{suite}-security",))
     command = [
         *("mmdebstrap", "--quiet", "--variant=apt", "--mode=root"),
-        f"--include={','.join((*PACKAGES, *TEST_PACKAGES))}",
+        f"--include={packages}",
         '--aptopt=APT::Install-Recommends "false"',
         *(f"--dpkgopt=path-exclude={pattern}" for pattern in LEFT_OUT),
     ]
@@ -104,7 +105,7 @@ def _bootstrapped(suite: str, *, refresh: bool) -> Path:
             raise LaneError(f"{suite} was not there after {BOOTSTRAP_TIMEOUT_S} s") from error
         if done.returncode != 0:
             raise LaneError(f"mmdebstrap cannot make {suite}: {done.stderr[-2000:]}")
-        made.rename(archive)
+        _put(made, archive)
     return archive
 
 
@@ -120,9 +121,14 @@ def _build(archive: Path, kernel: StockKernel, image: Path) -> None:
             empty.truncate(IMAGE_BYTES)
         command = ["mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m", "0", "-F", "-d"]
         _run([*command, str(tree), str(made)])
-        for old in CACHE.glob(f"{image.name.rpartition('-')[0]}-*.ext4"):
-            old.unlink()
-        made.rename(image)
+        _put(made, image)
+
+
+def _put(made: Path, where: Path) -> None:
+    """In the place of those that were made by other recipes."""
+    for old in CACHE.glob(f"{where.name.rpartition('-')[0]}-*{where.suffix}"):
+        old.unlink()
+    made.rename(where)
 
 
 def _run(command: list[str]) -> None:
