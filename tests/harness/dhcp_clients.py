@@ -255,6 +255,15 @@ class Dhcpcd(DhcpClient):
         return ["-B", "-d", "-f", self._config, "-c", self.script, self.device]
 
     def release(self) -> None:
-        """Give the lease back and end."""
-        self.signal(signal.SIGALRM)
-        wait_until(lambda: not self.running, 10, "dhcpcd to end")
+        """Give the lease back and end. Raises TimeoutError."""
+        for tries_left in (3, 2, 1, 0):
+            # A signal that comes while its script runs is lost now and then.
+            self.signal(signal.SIGALRM)
+            try:
+                wait_until(lambda: not self.running, 3, "dhcpcd to end")
+            except TimeoutError as late:
+                if tries_left:
+                    continue
+                late.add_note(f"changes {self.changes()}\n{self.log()[-3000:]}")
+                raise
+            return

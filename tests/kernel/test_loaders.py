@@ -46,6 +46,8 @@ def pins() -> Iterator[Pins]:
 def tables(loader: str, hook: str = "auto") -> Tables:
     return {
         "checks.bpdu": {"action": "quarantine"},
+        # Longer than an emulated machine compiles.
+        "hold": {"initial": "1h"},
         "kernel": {"loader": loader, "attach": hook},
     }
 

@@ -13,11 +13,12 @@ from typing import TypeVar
 
 import pytest
 
-from sentinel.queues import QueueNow, Queues
+from sentinel.queues import TIMEOUT_S, QueueNow, Queues
 from tests.harness.closing import Closing
 from tests.harness.guarded_tap import GuardedTap
 from tests.harness.namespaces import Namespace
 from tests.harness.taps import Tap
+from tests.harness.waiting import PATIENCE
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and taps need root")
 
@@ -95,6 +96,12 @@ def send(netns: Namespace, frames: int) -> None:
                 # A qdisc that drops says so to the sender.
                 if full.errno != errno.ENOBUFS:
                     raise
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An emulated machine may take longer for a reading than a doubt is worth."""
+    monkeypatch.setattr("sentinel.queues.TIMEOUT_S", TIMEOUT_S * PATIENCE)
 
 
 @pytest.fixture(params=KINDS)
