@@ -57,7 +57,7 @@ static __always_inline __u32 dhcp6_datagram(struct __sk_buff *skb, __u32 offset,
 static __always_inline __u32 ip6_read(struct __sk_buff *skb, __u32 l3_offset)
 {
 	__u64 payload = ip6_payload(skb, l3_offset);
-	__u32 offset = payload >> 8, packet_end;
+	__u32 offset = ip6_offset(payload), packet_end;
 	struct cursor cursor;
 	struct ipv6hdr *ip;
 	__u8 *icmp_type;

@@ -32,6 +32,18 @@ static __always_inline __u64 ip6_packed(__u8 next, __u32 offset)
 	return (__u64)offset << 8 | next;
 }
 
+/*
+ * Where it follows. The bound of an offset must be looked at as the offset, not as
+ * the number that it came in: LLVM 19 does that, and the verifier sees no bound then.
+ */
+static __always_inline __u32 ip6_offset(__u64 payload)
+{
+	__u32 offset = payload >> 8;
+
+	forget_bound(offset);
+	return offset;
+}
+
 static __always_inline bool is_ip6_extension(__u8 next)
 {
 	return next == IPPROTO_HOPOPTS || next == IPPROTO_ROUTING || next == IPPROTO_FRAGMENT ||
@@ -84,7 +96,7 @@ static __always_inline __u64 ip6_payload(struct __sk_buff *skb, __u32 l3_offset)
 		return IP6_NOTHING;
 	payload = ip6_packed(ip->nexthdr, l3_offset + sizeof(*ip));
 	for (int i = 0; i < IP6_MAX_EXTENSIONS && is_ip6_extension(payload); i++)
-		payload = ip6_step(skb, payload & 0xff, payload >> 8);
+		payload = ip6_step(skb, payload & 0xff, ip6_offset(payload));
 	return payload;
 }
 
