@@ -22,6 +22,7 @@ from tests.harness.guarded import (
     needs_daemon,
     state_of,
 )
+from tests.harness.programs import loader_under_test
 from tests.harness.reloading import (
     changed,
     config_events,
@@ -47,6 +48,12 @@ def uplink_dropped(scene: Scene) -> int:
 
 def send_more(sending: Flooding) -> None:
     sending.wait_for(sending.bad.accepted + FRAMES)
+
+
+def assert_none_passed(scene: Scene) -> None:
+    """In a flood: a frame that is counted is dropped an instant later."""
+    wait_until(lambda: passed(scene) == 0, 2, "a moment between two frames")
+    assert scene.wire.bpdus() == 0
 
 
 @pytest.mark.parametrize("how", ["order", "SIGHUP"])
@@ -97,7 +104,7 @@ def test_from_quarantine_to_count_the_cut_stays_until_it_is_released() -> None:
         held = scene.sentinel.port(OFFENDER)["quarantine"]
         assert reload(scene, {**COUNT, **ALL_MAY})["released"] == []
         send_more(sending)
-        assert scene.wire.bpdus() == passed(scene) == 0
+        assert_none_passed(scene)
         assert scene.sentinel.port(OFFENDER)["quarantine"] == held
         assert scene.sentinel.cli("release", OFFENDER).returncode == 0
         wait_until(lambda: scene.wire.bpdus() > FRAMES, 60, "what only counts to pass")
@@ -107,7 +114,7 @@ def test_from_quarantine_to_count_the_cut_stays_until_it_is_released() -> None:
 def test_from_drop_to_count_and_back() -> None:
     with guarded(DROP, switch_guards=False) as scene, Flooding(scene) as sending:
         send_more(sending)
-        assert scene.wire.bpdus() == passed(scene) == 0
+        assert_none_passed(scene)
         reload(scene, COUNT)
         before = dropped(scene)
         send_more(sending)
@@ -123,12 +130,16 @@ def test_from_drop_to_count_and_back() -> None:
         )
 
 
+OTHER_LOADER = "libbpf" if loader_under_test() == "bcc" else "bcc"
 WRONG = {
     "syntax": (b"[checks.bpdu]\naction = quarantine\n", "is not TOML"),
     "unknown key": (b'[checks.bpdu]\nactoin = "count"\n', "checks.bpdu.actoin"),
     "impossible": (b'[checks.bpdu]\naction = "count"\nwindow = "2h"\n', "checks.bpdu.window"),
     "no text": (b"\xff\xfe[checks.bpdu]\n", "not UTF-8"),
-    "restart": (b'[checks.bpdu]\naction = "count"\n[kernel]\nloader = "bcc"\n', "kernel.loader"),
+    "restart": (
+        f'[checks.bpdu]\naction = "count"\n[kernel]\nloader = "{OTHER_LOADER}"\n'.encode(),
+        "kernel.loader",
+    ),
 }
 
 
