@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from sentinel.loader.drops import loader_obstacle
+from tools.run_tests import Tally
+
 ROOT = Path(__file__).parents[2]
 
 PASSES = "def test_it():\n    pass\n"
@@ -23,6 +26,7 @@ ONCE = (
     "        seen.touch()\n"
     "        raise AssertionError\n"
 )
+CORE_BY_BCC = loader_obstacle("bcc") or ""
 UNREADABLE = "import nothing_of_that_name\n"
 
 
@@ -56,6 +60,32 @@ def test_it_tells_what_came_of_them(
     status, told = ran(tmp_path, **files)
     assert status == code, told
     assert says in told
+
+
+@pytest.mark.parametrize(
+    ("reason", "loader", "excused"),
+    [
+        ("the machine is busy: 151 ms", "", True),
+        ("no qemu", "", False),
+        ("no qemu", "bcc", False),
+        (CORE_BY_BCC, "bcc", True),
+        # Nobody asked for BCC: then the objects are missing.
+        (CORE_BY_BCC, "", False),
+    ],
+)
+def test_what_may_skip_in_ci(
+    reason: str, loader: str, excused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAPSENTINEL_LOADER", loader)
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testcase classname="tests.kernel.test_drops" name="test_it">'
+        f'<skipped message="{reason}"/></testcase></testsuites>'
+    )
+    tally = Tally()
+    tally.add(report)
+    assert tally.skipped == {reason: 1}
+    assert tally.forbidden_skips == ([] if excused else ["tests.kernel.test_drops.test_it"])
 
 
 def test_no_two_files_of_tests_have_one_name() -> None:
