@@ -146,8 +146,9 @@ class PackageHost:
     def wait_active(self, unit: str = "tapsentinel", not_pid: int = 0) -> int:
         """Wait until the unit is up, as another process than `not_pid`; its pid."""
         self.host.wait_for(
-            f"test $(systemctl show -p ActiveState --value {unit}) = active && "
-            f"test $(systemctl show -p MainPID --value {unit}) != {not_pid}",
+            # Both in one answer: the process may end between two.
+            f'(eval "$(systemctl show -p ActiveState -p MainPID {unit})"; '
+            f"test $ActiveState = active -a $MainPID != {not_pid})",
             timeout_s=240,
         )
         return self.pid(unit)
