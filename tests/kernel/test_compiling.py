@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -220,33 +221,38 @@ def nothing_lent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """What systemd would be."""
+def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """What systemd would hear. Read at once, as there: the kernel keeps few waiting."""
+    heard: list[str] = []
+    address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(str(tmp_path / "notify"))
-        sock.setblocking(False)
-        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-        yield sock
+        sock.bind(address)
+
+        def listen() -> None:
+            while message := sock.recv(4096):
+                heard.append(message.decode())
+
+        listening = threading.Thread(target=listen)
+        listening.start()
+        monkeypatch.setenv("NOTIFY_SOCKET", address)
+        try:
+            yield heard
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ending:
+                ending.sendto(b"", address)
+            listening.join()
 
 
-def heard(manager: socket.socket) -> list[str]:
-    found = []
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            found.append(manager.recv(4096).decode())
-    return found
-
-
-def test_a_start_that_compiles_asks_for_time(manager: socket.socket, nothing_lent: None) -> None:
+def test_a_start_that_compiles_asks_for_time(told: list[str], nothing_lent: None) -> None:
     with (
         Namespace("hv") as netns,
         Sentinel(netns, {"kernel": {"loader": "bcc"}}) as sentinel,
     ):
         sentinel.start()
-        said = heard(manager)
-        ready = said.index("READY=1")
+        wait_until(lambda: "READY=1" in told, 5, "the word that it is ready")
+        ready = told.index("READY=1")
         assert ready > 0
-        assert all("EXTEND_TIMEOUT_USEC=30000000" in each for each in said[:ready])
+        assert all("EXTEND_TIMEOUT_USEC=30000000" in each for each in told[:ready])
 
 
 def compilers_of(pid: int) -> list[int]:
