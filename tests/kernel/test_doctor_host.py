@@ -21,6 +21,7 @@ from tests.harness.canned_control import CannedControl, canned_control, run_dire
 from tests.harness.namespaces import Namespace
 from tests.harness.taps import Tap
 from tests.harness.users import STRANGER_UID, as_user
+from tests.harness.waiting import PATIENCE
 
 DOCTOR = [sys.executable, "-m", "sentinel.cli", "doctor", "--json"]
 OVSDB_SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
@@ -97,7 +98,8 @@ def test_a_daemon_that_hangs(control_stalled: CannedControl) -> None:
 @pytest.fixture
 def control_stalled() -> Iterator[CannedControl]:
     with canned_control() as control:
-        control.stall(4)
+        # For longer than the command takes to begin, and then waits.
+        control.stall(2 + 2 * PATIENCE)
         yield control
 
 
