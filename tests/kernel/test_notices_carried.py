@@ -21,7 +21,7 @@ from tests.harness.frames import Bpdu, bpdu
 from tests.harness.guarded import OFFENDER, Scene, events, guarded, needs_daemon, state_of
 from tests.harness.named_guest import NamedGuest
 from tests.harness.signers import Signer
-from tests.harness.waiting import wait_until
+from tests.harness.waiting import patient_s, wait_until
 
 pytestmark = needs_daemon
 
@@ -234,7 +234,7 @@ def test_it_only_counts_unless_it_is_to_cut(key_file: Path) -> None:
 
 def test_a_notice_cuts_once_also_through_a_restart(key_file: Path) -> None:
     vm_uuid = str(uuid.uuid4())
-    with guarded(tables(key_file, hold={"initial": "3s"}), taps=[OFFENDER]) as scene:
+    with guarded(tables(key_file, hold={"initial": patient_s(3)}), taps=[OFFENDER]) as scene:
         carry_notice(scene.sentinel, signed_notice(THEIRS, notice_of("hv-2", vm_uuid)))
         with guest(scene, "tapnew", vm_uuid):
             scene.wait_for_state("tapnew", "quarantined", 20)
