@@ -22,6 +22,8 @@ SHORT = Terms(lease_s=20, t1_s=6, t2_s=13)
 """The shortest that dhclient and dhcpcd keep: dhcpcd makes 20 s of less."""
 CALM = Terms(lease_s=30, t1_s=10, t2_s=20)
 """The shortest that all three keep: udhcpc renews after 15 s at the earliest."""
+STILL = Terms(lease_s=600)
+"""Nobody renews while a test looks, on an emulated machine either."""
 LONG = Terms(lease_s=120, t1_s=5, t2_s=60)
 """dnsmasq's shortest lease, which dhclient and dhcpcd renew early on."""
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.harness.dhcp_clients import Dhclient, Dhcpcd, DhcpClient, Udhcpc
-from tests.harness.dhcp_scene import CALM, LEASE_KEYS, LONG, STEP_KEYS, DhcpScene, dhcp_scene
+from tests.harness.dhcp_scene import CALM, LEASE_KEYS, LONG, STEP_KEYS, STILL, DhcpScene, dhcp_scene
 from tests.harness.dhcp_servers import Agent, Dnsmasq, IscDhcpd, Terms
 from tests.harness.guarded import needs_daemon
 from tests.harness.hypervisor import NETWORK, OUTSIDE_MAC
@@ -75,7 +75,7 @@ def test_leases_of_all_clients_are_listed_as_they_are(
 
 def test_the_ladder_shows_the_exchange_at_port_and_uplink() -> None:
     with dhcp_scene(["tapone"]) as scene:
-        scene.serve(terms=CALM)
+        scene.serve(terms=STILL)
         client = start(scene, Dhclient, "tapone")
         scene.wait_for_lease("tapone", state="bound")
 
@@ -108,7 +108,7 @@ def test_the_ladder_shows_the_exchange_at_port_and_uplink() -> None:
 
 def test_a_released_lease_is_no_lease_and_no_incident() -> None:
     with dhcp_scene(["tapone"]) as scene:
-        scene.serve(terms=CALM)
+        scene.serve(terms=STILL)
         client = start(scene, Udhcpc, "tapone")
         scene.wait_for_lease("tapone", state="bound")
         client.release()
