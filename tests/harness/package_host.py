@@ -145,13 +145,13 @@ class PackageHost:
 
     def wait_active(self, unit: str = "tapsentinel", not_pid: int = 0) -> int:
         """Wait until the unit is up, as another process than `not_pid`; its pid."""
-        self.host.wait_for(
-            # Both in one answer: the process may end between two.
+        told = self.host.wait_for(
+            # All in one answer: the process may end between two.
             f'(eval "$(systemctl show -p ActiveState -p MainPID {unit})"; '
-            f"test $ActiveState = active -a $MainPID != {not_pid})",
+            f"test $ActiveState = active -a $MainPID != {not_pid} && echo $MainPID)",
             timeout_s=240,
         )
-        return self.pid(unit)
+        return int(told)
 
     def json(self, *words: str) -> Any:
         """What `tapsentinel WORDS --json` says."""
